@@ -1,0 +1,108 @@
+package envelope
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+	"unicode/utf8"
+)
+
+// A Location is the body of TypeLocation: a position at a time. It has a
+// fixed layout and is never packed, so that its length tells nothing; a note
+// follows if there is one. 34 bytes, integers big-endian:
+//
+//	kind (1) flags (1) latitude (4) longitude (4) altitude (4) accuracy (4) time (8) valid (4) course (2) speed (2)
+type Location struct {
+	Kind      LocationKind
+	Latitude  int32  // 1e-7 degrees, north positive
+	Longitude int32  // 1e-7 degrees, east positive
+	Altitude  int32  // centimetres above the WGS 84 ellipsoid, or AltitudeUnknown
+	Accuracy  uint32 // centimetres, radius of 68 %, or AccuracyUnknown
+	Time      uint64 // of the fix, milliseconds since 1970
+	Valid     uint32 // of live positions: seconds for which sharing goes on; else 0
+	Course    uint16 // hundredths of a degree from true north, or CourseUnknown
+	Speed     uint16 // centimetres per second, or SpeedUnknown
+	Note      string // at most MaxNote bytes
+}
+
+// A LocationKind tells a single position from a live one.
+type LocationKind uint8
+
+// The kinds.
+const (
+	LocationStatic LocationKind = 1
+	LocationLive   LocationKind = 2 // the next one takes its place
+)
+
+// Values for what is not known, and limits.
+const (
+	AltitudeUnknown = math.MinInt32
+	AccuracyUnknown = math.MaxUint32
+	CourseUnknown   = math.MaxUint16
+	SpeedUnknown    = math.MaxUint16
+	MaxNote         = 200
+
+	locationSize = 34
+	maxLatitude  = 90e7
+	maxLongitude = 180e7
+	maxCourse    = 36000
+	// maxFix is the year 9999, the last a time can be written in.
+	maxFix = 253_402_300_799_999
+)
+
+// When is the time of the fix.
+func (l Location) When() time.Time { return time.UnixMilli(int64(l.Time)) }
+
+func (l Location) check() error {
+	switch {
+	case l.Kind != LocationStatic && l.Kind != LocationLive:
+		return malformed("location: kind")
+	case l.Latitude < -maxLatitude || l.Latitude > maxLatitude || l.Longitude < -maxLongitude || l.Longitude > maxLongitude:
+		return malformed("location: not on Earth")
+	case l.Course >= maxCourse && l.Course != CourseUnknown:
+		return malformed("location: course")
+	case l.Time > maxFix:
+		return malformed("location: time")
+	case len(l.Note) > MaxNote || !utf8.ValidString(l.Note):
+		return malformed("location: note")
+	}
+	return nil
+}
+
+// Encode makes the body.
+func (l Location) Encode() ([]byte, error) {
+	if err := l.check(); err != nil {
+		return nil, fmt.Errorf("envelope: encode: %w", err)
+	}
+	b := append(make([]byte, 0, locationSize+len(l.Note)), byte(l.Kind), 0)
+	b = binary.BigEndian.AppendUint32(b, uint32(l.Latitude))
+	b = binary.BigEndian.AppendUint32(b, uint32(l.Longitude))
+	b = binary.BigEndian.AppendUint32(b, uint32(l.Altitude))
+	b = binary.BigEndian.AppendUint32(b, l.Accuracy)
+	b = binary.BigEndian.AppendUint64(b, l.Time)
+	b = binary.BigEndian.AppendUint32(b, l.Valid)
+	b = binary.BigEndian.AppendUint16(b, l.Course)
+	b = binary.BigEndian.AppendUint16(b, l.Speed)
+	return append(b, l.Note...), nil
+}
+
+// ParseLocation reads the body of TypeLocation. Flags are for later versions and ignored.
+func ParseLocation(b []byte) (Location, error) {
+	if len(b) < locationSize {
+		return Location{}, malformed("location: too short")
+	}
+	l := Location{
+		Kind:      LocationKind(b[0]),
+		Latitude:  int32(binary.BigEndian.Uint32(b[2:])),
+		Longitude: int32(binary.BigEndian.Uint32(b[6:])),
+		Altitude:  int32(binary.BigEndian.Uint32(b[10:])),
+		Accuracy:  binary.BigEndian.Uint32(b[14:]),
+		Time:      binary.BigEndian.Uint64(b[18:]),
+		Valid:     binary.BigEndian.Uint32(b[26:]),
+		Course:    binary.BigEndian.Uint16(b[30:]),
+		Speed:     binary.BigEndian.Uint16(b[32:]),
+		Note:      string(b[locationSize:]),
+	}
+	return l, l.check()
+}
