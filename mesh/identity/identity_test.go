@@ -208,34 +208,6 @@ func TestCBORIsStrict(t *testing.T) {
 	}
 }
 
-// TestLabels holds crypto.md 2.4: one table, all distinct, none the prefix of
-// another. It reads the table from the source, so that a new line is in it.
-func TestLabels(t *testing.T) {
-	all := map[string]bool{}
-	for _, l := range labelsInSource(t) {
-		if all[l] {
-			t.Errorf("label %q stands twice", l)
-		}
-		all[l] = true
-		if l == "" || strings.ContainsFunc(l, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }) {
-			t.Errorf("label %q has characters that could break the prefix", l)
-		}
-	}
-	if len(all) < 50 {
-		t.Fatalf("only %d labels found", len(all))
-	}
-	for a := range all {
-		for b := range all {
-			if a != b && bytes.HasPrefix(Label(a).Prefix(), Label(b).Prefix()) {
-				t.Errorf("%q begins with %q", a, b)
-			}
-		}
-	}
-	if string(DomainRoot.Prefix()) != "outrider/v1/root\x00" || string(LabelPurge.Prefix()) != "outrider/v1/purge\x00" {
-		t.Error("prefix is not what the documents say")
-	}
-}
-
 func TestDomainsSeparate(t *testing.T) {
 	k := seeded("k")
 	sig := k.Sign(DomainMessage, []byte("m"))

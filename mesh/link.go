@@ -1,0 +1,262 @@
+package mesh
+
+import (
+	"time"
+
+	"outrider/mesh/bundle"
+	"outrider/mesh/cla"
+	"outrider/mesh/reconcile"
+	"outrider/mesh/routing"
+)
+
+// What we chose about links; other nodes may choose otherwise.
+const (
+	maxLinks     = 64       // at once
+	maxQueued    = 8192     // bundles waiting in one level of one link
+	maxUnacked   = 4096     // bundles sent on a link and not answered
+	maxReserving = 16       // replicas of one link whose budget is being written
+	maxHints     = 64       // offsets a neighbour told
+	lanWindow    = 1 << 20  // bytes in flight on a LAN
+	lanChunk     = 32 << 10 // payload bytes of a frame on a LAN
+	minChunk     = 512      // on the thinnest link
+	maxChunk     = 64 << 10
+	frameGuess   = 64 // bytes of a frame besides its payload, for the window
+)
+
+// A link is one contact.
+type link struct {
+	id     LinkID
+	slot   int
+	bit    uint64
+	peer   *peer
+	info   cla.Info
+	pace   pace
+	dirty  bool
+	ready  bool // STATE has come
+	closed bool // hung up; LinkDown is on its way
+	faults int
+	remote stateFrame
+
+	// what goes out
+	num      uint64 // last transfer number
+	sent     uint64 // counted frames
+	credited uint64 // of these, received by the peer
+	window   []inflight
+	inflight int
+	progress Time // of the peer's credit, or when the window was last empty
+	rate     uint64
+	queue    [routing.Levels]rankHeap
+	active   [routing.Levels]*outgoing
+	reserved [routing.Levels][]*outgoing
+	pledged  int
+	unacked  map[uint64]*outgoing
+	respray  bool // sprayed bundles were left out: offer all again
+	hints    map[bundle.ID]int
+	ctl      []Frame // counted control frames that wait for the window
+
+	// what came in
+	got, gotTold uint64
+	creditAt     Time
+	acks         []answer
+
+	// reconciliation
+	syncAt      Time // when to tell our root
+	told        [16]byte
+	sentCursor  cursor // as in our STATE
+	sentSeq     uint64
+	listing     [routing.Scopes]bool
+	checkAt     Time // when to look for a difference again
+	notBefore   Time
+	backoff     time.Duration
+	sessionEnd  Time
+	decoding    [routing.Scopes]*decoding
+	streaming   [routing.Scopes]*snapshot
+	asked       int
+	wanted      int // ids of the want list asked in this contact
+	walks       []*walk
+	offers      map[uint64][]ref
+	offerNum    uint64
+	live        []ref
+	sprayUpto   uint64
+	tagsTold    []uint32
+	tagsVersion uint64
+	queryTokens bucket
+
+	blob blobLink
+}
+
+type inflight struct {
+	bytes int
+	at    Time
+}
+
+// An outgoing is a bundle or purge record on its way over a link.
+type outgoing struct {
+	num    uint64
+	at     ref
+	id     bundle.ID
+	level  routing.Level
+	size   int
+	next   int  // first payload byte not yet sent
+	begun  bool // BEGIN was sent
+	give   uint8
+	spray  bool
+	purged bool
+}
+
+// pace is what differs between the classes of links.
+type pace struct {
+	settle   time.Duration // quiet time before roots are compared again
+	stall    time.Duration // without progress, after which a link is closed
+	credit   time.Duration // longest that received frames stay unacknowledged
+	rate     uint64        // bytes per second assumed at first
+	ackEvery uint64        // frames
+}
+
+var paces = map[cla.Class]pace{
+	cla.LAN:   {settle: time.Second, stall: 30 * time.Second, credit: 50 * time.Millisecond, rate: 12_500_000, ackEvery: 8},
+	cla.WiFi:  {settle: 5 * time.Second, stall: time.Minute, credit: 100 * time.Millisecond, rate: 25_000, ackEvery: 1},
+	cla.Radio: {settle: time.Minute, stall: 5 * time.Minute, credit: 500 * time.Millisecond, rate: 2_400, ackEvery: 1},
+}
+
+func (m *Machine) newLink(in PeerUp, p *peer, slot int) *link {
+	pc, ok := paces[in.Info.Class]
+	if !ok {
+		pc = paces[cla.WiFi]
+	}
+	l := &link{
+		id: in.Link, slot: slot, bit: 1 << slot, peer: p, info: in.Info, pace: pc, rate: pc.rate,
+		unacked: map[uint64]*outgoing{}, hints: map[bundle.ID]int{}, offers: map[uint64][]ref{},
+		creditAt: never, syncAt: never, checkAt: never, sessionEnd: never,
+		progress: m.now, backoff: pc.settle, blob: newBlobLink(),
+	}
+	if in.Info.RateBps > 0 && in.Info.Class != cla.LAN {
+		l.rate = in.Info.RateBps / 8
+	}
+	return l
+}
+
+// chunk is the most payload a frame takes: what crosses in 0.15 s
+// (decisions 21), so that FLASH never waits longer for a frame in its way.
+func (l *link) chunk() int {
+	if l.info.Class == cla.LAN {
+		return lanChunk
+	}
+	return int(min(max(l.rate*15/100, minChunk), maxChunk))
+}
+
+// windowBytes is what may be in flight: one chunk on a shared channel, two
+// where waiting for the acknowledgement would leave the link idle.
+func (l *link) windowBytes() int {
+	switch l.info.Class {
+	case cla.LAN:
+		return lanWindow
+	case cla.Radio:
+		return l.chunk()
+	}
+	return 2 * l.chunk()
+}
+
+func (l *link) room() bool { return l.inflight < l.windowBytes() }
+
+// flashRoom lets FLASH go although bulk fills the window, up to a chunk more.
+func (l *link) flashRoom() bool { return l.inflight < l.windowBytes()+l.chunk() }
+
+// send puts an uncounted frame on a link at once.
+func (m *Machine) send(l *link, f Frame) {
+	m.emit(Send{Link: l.id, Head: appendFrame(nil, f)})
+}
+
+// sendCounted puts a frame on a link that uses up window.
+func (m *Machine) sendCounted(l *link, head []byte, load Load, payload int) {
+	n := len(head) + payload
+	if load != nil {
+		n += frameGuess
+	}
+	if l.inflight == 0 {
+		l.progress = m.now
+	}
+	l.sent++
+	l.inflight += n
+	l.window = append(l.window, inflight{n, m.now})
+	m.emit(Send{Link: l.id, Head: head, Load: load})
+}
+
+// credit gives back window for frames the peer has received, and measures the
+// rate by the time the oldest of them took.
+func (m *Machine) credit(l *link, got uint64) {
+	if got > l.sent {
+		m.blame(l, DropUnexpected)
+		got = l.sent
+	}
+	var bytes int
+	var oldest Time = -1
+	for l.credited < got {
+		w := l.window[0]
+		l.window = l.window[1:]
+		l.credited++
+		l.inflight -= w.bytes
+		bytes += w.bytes
+		if oldest < 0 {
+			oldest = w.at
+		}
+	}
+	if bytes == 0 {
+		return
+	}
+	l.progress = m.now
+	l.dirty = true
+	if took := m.now.Sub(oldest).Microseconds(); took > 0 && l.info.Class != cla.LAN && bytes >= minChunk/2 {
+		sample := uint64(bytes) * 1_000_000 / uint64(took)
+		l.rate = max((7*l.rate+sample)/8, 64)
+	}
+}
+
+func (l *link) nextAlarm() Time {
+	at := min(l.creditAt, l.syncAt, l.checkAt, l.sessionEnd)
+	if l.inflight > 0 || !l.ready {
+		at = min(at, l.progress.Add(l.pace.stall))
+	}
+	return at
+}
+
+func (m *Machine) wakeLink(l *link) {
+	if l.closed {
+		return
+	}
+	if m.now >= l.creditAt {
+		l.creditAt, l.dirty = m.now, true
+	}
+	if m.now >= l.sessionEnd {
+		m.endSession(l)
+	}
+	if m.now >= l.syncAt {
+		m.tellRoot(l)
+	}
+	if m.now >= l.checkAt {
+		l.checkAt = never
+		m.compare(l)
+	}
+	if (l.inflight > 0 || !l.ready) && m.now >= l.progress.Add(l.pace.stall) {
+		m.count.Stalls++
+		m.hangup(l, "stalled")
+	}
+}
+
+// hangup closes a link; what it was used for ends with PeerDown.
+func (m *Machine) hangup(l *link, why string) {
+	if l.closed {
+		return
+	}
+	l.closed, l.ready = true, false
+	l.progress = never.Add(-l.pace.stall - time.Second)
+	l.creditAt, l.syncAt, l.checkAt, l.sessionEnd = never, never, never, never
+	m.emit(Hangup{l.id, why})
+}
+
+// A decoding is the reconciliation of one scope at the decoding side.
+type decoding struct {
+	snap *snapshot
+	dec  *reconcile.Decoder
+	max  int // symbols, known once the streamer's count is
+}
