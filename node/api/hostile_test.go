@@ -1,0 +1,189 @@
+package api
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+var quick = func(c *Config) {
+	c.Timeouts = Timeouts{Header: 100 * time.Millisecond, Body: 100 * time.Millisecond, Progress: 150 * time.Millisecond, Idle: 200 * time.Millisecond}
+}
+
+// raw writes text to the page's port and returns what comes back before the
+// server hangs up. The deadline is only there for a server that never does.
+func raw(t *testing.T, addr, text string) string {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(c, text); err != nil {
+		return ""
+	}
+	b, err := io.ReadAll(c)
+	if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		t.Fatalf("the server still waits after %q", text[:min(len(text), 60)])
+	}
+	return string(b)
+}
+
+func TestSlowClientsAreCutOff(t *testing.T) {
+	l := newLive(t, quick)
+	token := l.login("Alice")
+	raw(t, l.addr, "")                                          // says nothing
+	raw(t, l.addr, "GET /v1/status HTTP/1.1\r\nHost: loc")      // stops in the header
+	raw(t, l.addr, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") // keeps the connection for nothing
+	head := "Host: localhost\r\nX-Outrider: 1\r\nAuthorization: Bearer " + token + "\r\nContent-Type: application/json\r\n"
+	got := raw(t, l.addr, "POST /v1/messages HTTP/1.1\r\n"+head+"Content-Length: 40\r\n\r\n{\"to\":")
+	if !strings.Contains(got, "408") || !strings.Contains(got, "too_slow") {
+		t.Errorf("a body that stops is answered %q", got)
+	}
+	got = raw(t, l.addr, "POST /v1/files?to=Bob&name=x HTTP/1.1\r\n"+head+"Content-Length: 4000\r\n\r\nbytes")
+	if !strings.Contains(got, "408") {
+		t.Errorf("a file that stops is answered %q", got)
+	}
+	got = raw(t, l.addr, "POST /v1/session HTTP/1.1\r\nHost: localhost\r\nX-Outrider: 1\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{")
+	if !strings.Contains(got, "408") {
+		t.Errorf("a login that stops is answered %q", got)
+	}
+}
+
+func TestCutBodies(t *testing.T) {
+	l := newLive(t, quick)
+	token := l.login("Alice")
+	c, err := net.Dial("tcp", l.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "POST /v1/files?to=Bob&name=x HTTP/1.1\r\nHost: localhost\r\nX-Outrider: 1\r\nAuthorization: Bearer %s\r\nContent-Length: 4000\r\n\r\nbytes", token)
+	c.(*net.TCPConn).CloseWrite()
+	b, err := io.ReadAll(c)
+	if err != nil || !strings.Contains(string(b), "400") {
+		t.Errorf("a cut file is answered %q, %v", b, err)
+	}
+	if l.chat.users["Alice"].body != nil {
+		t.Error("half a file was sent")
+	}
+}
+
+func TestHugeHeaders(t *testing.T) {
+	l := newLive(t, quick)
+	got := raw(t, l.addr, "GET /v1/status HTTP/1.1\r\nHost: localhost\r\nX: "+strings.Repeat("x", MaxHeaderBytes+8192)+"\r\n\r\n")
+	if !strings.Contains(got, "431") {
+		t.Errorf("huge headers are answered %.60q", got)
+	}
+}
+
+func TestGarbage(t *testing.T) {
+	l := newLive(t, quick)
+	for _, text := range []string{
+		"\x16\x03\x01\x02\x00\x01\x00", "\x00\x00\x00\x00", "GET / HTTP/9.9\r\n\r\n", "GET /v1/status HTTP/1.1\r\n\r\n",
+		"POST /v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n",
+		"POST /v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+		"POST /v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"POST /v1/session HTTP/1.1\r\nHost: localhost\r\nHost: evil\r\n\r\n",
+		"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+		"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+		"GET http://evil.example/v1/users HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+	} {
+		if got := raw(t, l.addr, text); strings.Contains(got, " 200 ") && !strings.HasPrefix(text, "OPTIONS *") {
+			t.Errorf("%q is answered %q", text, got)
+		}
+	}
+	resp := l.get(t, l.client, "http://"+l.addr+"/v1/status", "", "") // honest clients do not notice
+	if resp.StatusCode != 200 {
+		t.Errorf("afterwards: %s", resp.Status)
+	}
+}
+
+func TestBrokenDownloadIsSeenAsBroken(t *testing.T) {
+	l := newLive(t)
+	r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+l.addr+"/v1/files/beaaaaaaaaaaaaaaaaaaaaaaaa", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Authorization", "Bearer "+l.login("Alice"))
+	resp, err := l.client.Do(r)
+	if err != nil {
+		return // cut before the header was out
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadAll(resp.Body); err == nil {
+		t.Error("half a file looks whole")
+	}
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	ln := newBoundedListener(listen(t), 4, 3)
+	defer ln.Close()
+	accepted := make(chan net.Conn)
+	go func() {
+		defer close(accepted)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- c
+		}
+	}()
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	var open []net.Conn
+	for range 3 {
+		dial()
+		open = append(open, <-accepted)
+	}
+	one := dial() // one past, from the same source
+	one.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if _, err := one.Read(make([]byte, 1)); err != io.EOF && !strings.Contains(fmt.Sprint(err), "reset") {
+		t.Errorf("a connection too many is not closed: %v", err)
+	}
+	open[0].Close()
+	open[0].Close() // twice counts once
+	dial()
+	c := <-accepted
+	c.Close()
+	for _, c := range open {
+		c.Close()
+	}
+	ln.Close()
+	for range accepted {
+	}
+	if ln.all != 0 || len(ln.by) != 0 {
+		t.Errorf("%d connections counted after all were closed: %v", ln.all, ln.by)
+	}
+}
+
+func TestPipelinedRequestsKeepTheirDeadlines(t *testing.T) {
+	l := newLive(t)
+	c, err := net.Dial("tcp", l.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	br := bufio.NewReader(c)
+	for range 3 {
+		fmt.Fprint(c, "GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		resp, err := http.ReadResponse(br, nil)
+		if err != nil || resp.StatusCode != 200 {
+			t.Fatalf("%v, %v", resp, err)
+		}
+		io.Copy(io.Discard, resp.Body)
+	}
+}

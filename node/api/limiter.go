@@ -1,0 +1,112 @@
+package api
+
+import (
+	"sync"
+	"time"
+)
+
+// Limits of login attempts, per name and per source address. A name's delay
+// stays short, so that a stranger who knows it cannot lock its owner out for
+// long; a source's grows.
+const (
+	freeAttempts   = 5
+	maxUserDelay   = 30 * time.Second
+	maxSourceDelay = 15 * time.Minute
+	attemptMemory  = time.Hour
+	maxAttemptKeys = 4096
+)
+
+// A limiter makes guessing slow. An attempt counts when it begins, so that a
+// hundred at once gain nothing; success takes it back.
+type limiter struct {
+	now func() time.Time
+
+	mu   sync.Mutex
+	keys map[string]*attempts
+}
+
+type attempts struct {
+	failed int
+	until  time.Time // no attempt before
+	last   time.Time
+}
+
+func newLimiter(now func() time.Time) *limiter {
+	return &limiter{now: now, keys: make(map[string]*attempts)}
+}
+
+// begin counts an attempt for a name from a source. A positive wait means
+// that it is refused and may be repeated after that time.
+func (l *limiter) begin(user, source string) (wait time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	u, s := l.get("u\x00"+user, now), l.get("s\x00"+source, now)
+	if wait := max(u.until.Sub(now), s.until.Sub(now)); wait > 0 {
+		return wait
+	}
+	u.count(now, maxUserDelay)
+	s.count(now, maxSourceDelay)
+	return 0
+}
+
+// success takes the attempt back: the name's past is forgotten, the source's
+// is only not made worse, since its next guess may be at another name.
+func (l *limiter) success(user, source string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.keys, "u\x00"+user)
+	l.undo("s\x00" + source)
+}
+
+// cancel takes back an attempt that was not judged, as when the node was busy.
+func (l *limiter) cancel(user, source string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.undo("u\x00" + user)
+	l.undo("s\x00" + source)
+}
+
+func (l *limiter) undo(key string) {
+	if a := l.keys[key]; a != nil && a.failed > 0 {
+		a.failed--
+		a.until = time.Time{}
+	}
+}
+
+func (a *attempts) count(now time.Time, most time.Duration) {
+	a.failed++
+	a.last = now
+	if over := a.failed - freeAttempts; over >= 0 {
+		a.until = now.Add(min(time.Second<<min(over, 20), most))
+	}
+}
+
+func (l *limiter) get(key string, now time.Time) *attempts {
+	a := l.keys[key]
+	if a != nil && now.Sub(a.last) <= attemptMemory {
+		return a
+	}
+	if len(l.keys) >= maxAttemptKeys {
+		l.shrink(now)
+	}
+	a = &attempts{last: now}
+	l.keys[key] = a
+	return a
+}
+
+// shrink forgets what is old, and if that is not enough, whoever has waited
+// longest since their last attempt.
+func (l *limiter) shrink(now time.Time) {
+	var oldest string
+	for k, a := range l.keys {
+		if now.Sub(a.last) > attemptMemory {
+			delete(l.keys, k)
+		} else if o := l.keys[oldest]; o == nil || a.last.Before(o.last) {
+			oldest = k
+		}
+	}
+	if len(l.keys) >= maxAttemptKeys {
+		delete(l.keys, oldest)
+	}
+}

@@ -1,0 +1,189 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"outrider/mesh"
+	"outrider/mesh/cla"
+	"outrider/mesh/cla/p2p"
+	"outrider/mesh/gossip"
+	"outrider/mesh/identity"
+	"outrider/node/chat"
+	"outrider/node/config"
+	"outrider/offline/roster"
+)
+
+// assemble makes the parts of a member node and gives each what it needs of
+// the others. Nothing runs yet.
+func (n *Node) assemble(m *membership) error {
+	chain, err := identity.ParseChain(m.Chain)
+	if err != nil {
+		return fmt.Errorf("node: own certificate: %w", err)
+	}
+	secrets := make([]identity.NetworkSecret, len(m.Secrets))
+	for i, s := range m.Secrets {
+		secrets[i] = s.secret()
+	}
+	n.roster = roster.New(n.root, secrets, n.clock, n.log)
+	if err := n.roster.SetOwn(chain); err != nil {
+		return fmt.Errorf("node: own certificate: %w", err)
+	}
+	n.people = people{Roster: n.roster, home: n.home, submit: n.submitControl}
+
+	blobs := blobStore{n.store}
+	as := agentStore{blobs}
+	if err := as.sweep(); err != nil {
+		return err
+	}
+	n.agent = mesh.NewShell(mesh.ShellConfig{
+		Self: n.home.ID(), Store: as, Judge: judge{n.roster}, Salt: secrets[0].ReconcileSalt(), Generation: uint64(secrets[0].Generation),
+		Opsec: n.root.Preset() == identity.PresetOpsec, Limits: n.limits(), Log: n.log, Clock: n.clock, TimeOff: n.timeOff,
+	})
+	n.contacts, n.book = newContacts(), newBook(n.store)
+	if n.links, err = n.newLinks(admission{n.roster}); err != nil {
+		return err
+	}
+	if n.gossip, err = n.newGossip(m, n.book); err != nil {
+		return err
+	}
+	n.dialer = &dialer{
+		dial: n.links.Dial, connected: n.links.Connected, allowed: n.gate.Allowed, members: n.gossip.Members, changes: n.gossip.Changes(),
+		idle: idleContact(n.class()), peers: map[identity.NodeID]*attempt{}, kick: make(chan struct{}, 1),
+	}
+	n.post, n.raw = newPost(n.agent, n.dialer.wakeUp), newRawTags(n.agent, n.dialer.wakeUp)
+	n.chat = chat.New(n.chatConfig(secrets, blobs))
+	return nil
+}
+
+func (n *Node) chatConfig(secrets []identity.NetworkSecret, blobs blobStore) chat.Config {
+	keys := make([][32]byte, len(secrets))
+	for i, s := range secrets {
+		keys[i] = s.TagKey()
+	}
+	d := n.root.Preset().MaxDelay()
+	return chat.Config{
+		Self: n.home.ID(), Network: n.root.ID(), TagKeys: keys, MaxTTL: d, MaxDelay: d,
+		Agent: n.post, Store: chatStore{n.store}, Accounts: n.home, Blobs: chatBlobs{blobs}, Roster: n.people,
+		Clock: nodeClock{n.clock, n.agent}, Notify: n.hub.Update, Log: n.log,
+	}
+}
+
+// limits bounds the agent below the store's own quota, which counts more for
+// each record.
+func (n *Node) limits() mesh.Limits {
+	return mesh.Limits{
+		Bytes: n.cfg.StoreLimit() / 2, BlobBytes: n.cfg.FilesLimit() / 2, Ceiling: n.root.Preset().MaxDelay(),
+	}
+}
+
+// class is the kind of medium the settings say this node's links run over.
+func (n *Node) class() cla.Class {
+	switch n.cfg.Profile {
+	case config.ProfileRadio:
+		return cla.Radio
+	case config.ProfileWiFi:
+		return cla.WiFi
+	}
+	return cla.LAN
+}
+
+func (n *Node) newLinks(a p2p.Admission) (*p2p.Layer, error) {
+	return p2p.New(p2p.Config{
+		Key: n.home.Key(), Listen: n.cfg.MeshListen(), Admission: a, Gate: n.gate, Profile: p2p.ProfileOf(n.class()), Log: n.log,
+	})
+}
+
+// admission gives the links the roster's judgement of neighbours.
+type admission struct{ *roster.Roster }
+
+var _ p2p.Admission = admission{}
+
+func (a admission) Admit(peer identity.NodeID, hello []byte) (until time.Time, err error) {
+	return a.AdmitNode(peer, hello)
+}
+
+func (a admission) RootRecord() []byte { return a.Root().Raw() }
+
+// serveLink hands a link to the agent and keeps count of it.
+func (n *Node) serveLink(ctx context.Context, l cla.Link) {
+	info := l.Info()
+	n.contacts.opened(l.Peer(), info.Addr, info.Class.String(), l.Counters)
+	defer n.contacts.closed(l.Peer())
+	if err := n.agent.AddLink(ctx, l); err != nil && ctx.Err() == nil {
+		n.log.Debug("link ended", "peer", l.Peer().Short(), "err", err)
+	}
+}
+
+// meshPort is the port of the first mesh listener, which gossip tells.
+func (n *Node) meshPort() int {
+	for _, a := range n.cfg.MeshListen() {
+		if _, p, err := net.SplitHostPort(a); err == nil {
+			if v, err := strconv.Atoi(p); err == nil {
+				return v
+			}
+		}
+	}
+	return 0
+}
+
+// controlTags are where control objects of the known generations arrive.
+func (n *Node) controlTags() []identity.Tag {
+	var tags []identity.Tag
+	for _, s := range n.roster.Secrets() {
+		tags = append(tags, identity.ControlTag(s.TagKey()))
+	}
+	return tags
+}
+
+// publish brings control objects of this node's folder into the mesh: those
+// that were waiting at the start, and new ones when publishSoon says so.
+func (n *Node) publish(ctx context.Context) error {
+	n.agent.WatchQuiet(n.controlTags(), nil)
+	for {
+		waiting := n.home.unpublished()
+		for _, p := range waiting {
+			o, err := p.object()
+			if err == nil {
+				err = n.submitControl(ctx, o)
+			}
+			if err != nil && ctx.Err() == nil {
+				return fmt.Errorf("node: publish: %w", err)
+			}
+		}
+		if ctx.Err() == nil && len(waiting) > 0 {
+			if err := n.home.published(len(waiting)); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.toPublish:
+		}
+	}
+}
+
+func (n *Node) publishSoon() {
+	select {
+	case n.toPublish <- struct{}{}:
+	default:
+	}
+}
+
+// newGossip makes the finder of neighbours. The seeds are those of the join
+// link and of the settings.
+func (n *Node) newGossip(m *membership, b *book) (*gossip.Gossip, error) {
+	var keys [][]byte
+	for _, s := range m.Secrets {
+		key := s.secret().GossipKey()
+		keys = append(keys, key[:])
+	}
+	return gossip.New(gossip.Config{
+		Self: n.home.ID(), Key: n.home.Key(), SecretKeys: keys, Bind: n.cfg.GossipAddr().String(), MeshPort: n.meshPort(),
+		Profile: gossip.ProfileOf(n.class()), Seeds: append(n.cfg.Seeds(), m.Seeds...), Book: b, Gate: n.gate, Log: n.log,
+	})
+}

@@ -1,0 +1,326 @@
+package chat
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"outrider/mesh/identity"
+)
+
+// Reason codes. API.md lists them.
+const (
+	failRevoked = "revoked"
+	failFull    = "store_full"
+	failNoRoom  = "no_room"
+)
+
+// count is how many devices of the recipient have the message, of how many.
+// A file counts when all of it is there.
+func (r *record) count() (n, of int) {
+	for _, d := range r.Devices {
+		if d.Own {
+			continue
+		}
+		of++
+		if d.Got && (r.File == nil || d.File || r.Sole && r.File.Arrived) {
+			n++
+		}
+	}
+	return n, of
+}
+
+// stateOf is the state of a message now.
+func (s *Session) stateOf(r *record) State {
+	switch {
+	case r.State == StateRecalled:
+		return StateRecalled
+	case !r.Out && r.Read:
+		return StateRead
+	case !r.Out:
+		return StateDelivered
+	}
+	n, _ := r.count()
+	switch {
+	case n > 0 && slices.ContainsFunc(r.Devices, func(d deviceRecord) bool { return d.Read && !d.Own }):
+		return StateRead
+	case n > 0:
+		return StateDelivered
+	case r.State == StateExpired || s.elapsed() >= r.Ends:
+		return StateExpired
+	}
+	return r.State
+}
+
+// view makes what a user sees of a record.
+func (s *Session) view(r *record) Message {
+	now, elapsed := s.svc.cfg.Clock.Now(), s.elapsed()
+	m := Message{
+		ID: r.Msg, Conversation: r.Conv, Out: r.Out, Type: r.Type, Text: r.Text, Precedence: r.Prec,
+		Sent: time.UnixMilli(r.SentMS), Expires: now.Add(time.Duration(r.Ends-elapsed) * time.Second).Truncate(time.Second),
+		BurnAfter: time.Duration(r.Burn) * time.Second, State: s.stateOf(r), Hops: r.Hops,
+	}
+	self, peer := s.person(s.user), s.person(r.Peer)
+	if m.From, m.To = self, peer; !r.Out {
+		m.From, m.To = peer, self
+		m.Received, m.Unread = time.UnixMilli(r.GotMS), !r.Read
+	}
+	if r.State == StateExpired {
+		m.Expires = time.UnixMilli(r.SentMS).Add(time.Duration(r.TTL) * time.Second)
+	}
+	if r.File != nil {
+		f, _ := s.fileView(r)
+		m.File = &f
+	}
+	if r.Loc != nil {
+		m.Location = locationView(r.Loc)
+	}
+	m.Delivered, m.Devices = r.count()
+	m.Reason = s.reason(r, m)
+	return m
+}
+
+// reason says why a message does not go on, or what is special about it.
+func (s *Session) reason(r *record, m Message) Reason {
+	if !r.Out {
+		return r.incomingReason()
+	}
+	name := m.To.Name
+	switch m.State {
+	case StateWaiting:
+		return Reason{"no_keys", "the keys of " + name + " have not arrived at this node",
+			"they come by themselves with the next contact that has them; the message then goes by itself"}
+	case StateFailed:
+		return failReason(r.Fail, name)
+	case StateExpired:
+		return Reason{"expired", "its time ran out before it reached " + name, "send it again if it still matters"}
+	case StateQueued:
+		if s.svc.cfg.Agent.Contacts().Neighbours == 0 {
+			return Reason{"no_contact", "no other node is in contact", "move closer, or check the links; it goes by itself with the next contact"}
+		}
+		return Reason{"underway", "no neighbour has taken it yet", "nothing to do"}
+	case StateCarried, StateAtCore, StateAtNode:
+		if r.File != nil && slices.ContainsFunc(r.Devices, func(d deviceRecord) bool { return d.Got && !d.Own }) {
+			return Reason{"file_underway", "the announcement has arrived, parts of the file are still on the way", "nothing to do"}
+		}
+		if m.State == StateAtNode {
+			return Reason{"not_opened", "the node of " + name + " has it; " + name + " has not opened it yet", "nothing to do: it opens when " + name + " logs in"}
+		}
+	}
+	if r.Weak && m.State != StateRecalled {
+		return Reason{"weak_keys", "it was sealed with a long-lived key, because no newer one of " + name + " was known", "nothing to do; later messages use newer keys"}
+	}
+	return Reason{}
+}
+
+func (r *record) incomingReason() Reason {
+	switch {
+	case r.State == StateRecalled:
+		return Reason{"recalled", "the sender took it back", ""}
+	case r.Gone:
+		return Reason{"burned", "it was shredded after reading, as its sender asked", ""}
+	case r.Clone:
+		return Reason{"cloned", "two different messages claim one place: the sender's device was copied or rolled back", "ask the sender by another way, and have the device revoked"}
+	case r.File != nil && r.File.Bad:
+		return Reason{"file_bad", "the file is not what its sender announced", "ask for it again"}
+	case r.File != nil && !r.File.Done:
+		return Reason{"file_underway", "parts of the file are still on the way", "nothing to do"}
+	}
+	return Reason{}
+}
+
+func failReason(code, name string) Reason {
+	switch code {
+	case failRevoked:
+		return Reason{code, "the certificates of " + name + " were revoked", "recall the message; ask an administrator"}
+	case failFull:
+		return Reason{code, "this node has no room for it", "free space or raise the limit, then retry"}
+	case failNoRoom:
+		return Reason{code, "too many conversations are open at once", "retry tomorrow, or recall what is no longer needed"}
+	}
+	return Reason{code, "it cannot go on", "retry, or recall it"}
+}
+
+// person describes a user.
+func (s *Session) person(id identity.UserID) Person {
+	return Person{ID: id, Name: s.svc.nameOf(id), Self: id == s.user}
+}
+
+// Self is the session's user.
+func (s *Session) Self() Person {
+	p := s.person(s.user)
+	p.Here, p.HasKeys, p.Devices = true, true, len(s.svc.cfg.Roster.Devices(s.user))
+	return p
+}
+
+// People lists everybody the roster knows.
+func (s *Session) People(context.Context) ([]Person, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	hosted, err := s.svc.cfg.Accounts.Users()
+	if err != nil {
+		return nil, fmt.Errorf("chat: list hosted users: %w", err)
+	}
+	var out []Person
+	for _, u := range s.svc.cfg.Roster.Users() {
+		p := s.person(u.ID)
+		p.Here, p.Devices = slices.Contains(hosted, u.ID), len(s.svc.cfg.Roster.Devices(u.ID))
+		p.HasKeys = p.Self || s.reachable(u.ID)
+		out = append(out, p)
+	}
+	slices.SortFunc(out, func(a, b Person) int { return cmp.Or(cmp.Compare(a.Name, b.Name), a.ID.Compare(b.ID)) })
+	return out, nil
+}
+
+// Resolve finds the person that an id or a unique name stands for. An id need
+// not be known: the message then waits for keys.
+func (s *Session) Resolve(_ context.Context, nameOrID string) (identity.UserID, error) {
+	if id, err := identity.ParseUserID(nameOrID); err == nil {
+		return id, nil
+	}
+	var found []identity.UserID
+	for _, u := range s.svc.cfg.Roster.Users() {
+		if u.Name == nameOrID {
+			found = append(found, u.ID)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return identity.UserID{}, fmt.Errorf("chat: nobody known here has that name: %w", ErrNotFound)
+	case 1:
+		return found[0], nil
+	}
+	return identity.UserID{}, fmt.Errorf("chat: %d people have that name, use an id: %w", len(found), ErrInvalid)
+}
+
+// Conversations lists all conversations, the newest first.
+func (s *Session) Conversations(context.Context) ([]Conversation, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	var out []Conversation
+	at := make(map[ConversationID]int64)
+	for id, c := range s.convs {
+		conv := Conversation{ID: id, With: s.person(c.Peer), Unread: c.Unread}
+		last, err := s.newest(id, c)
+		if err != nil {
+			return nil, err
+		}
+		if last != nil {
+			m := s.view(last)
+			conv.Last = &m
+		}
+		at[id] = c.AtMS
+		out = append(out, conv)
+	}
+	slices.SortFunc(out, func(a, b Conversation) int {
+		return cmp.Or(cmp.Compare(at[b.ID], at[a.ID]), a.With.ID.Compare(b.With.ID))
+	})
+	return out, nil
+}
+
+// newest is the newest message of a conversation that is still there.
+func (s *Session) newest(id ConversationID, c *convRecord) (*record, error) {
+	r, err := s.get(c.Last)
+	if err == nil {
+		return r, nil
+	}
+	rows, err := s.page(id, math.MaxUint64, 1)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	return rows[0], nil
+}
+
+// page reads rows that can be read, newest first.
+func (s *Session) page(conv ConversationID, before uint64, n int) (out []*record, err error) {
+	for len(out) < n {
+		rows, err := s.svc.cfg.Store.Rows(s.user, conv, before, n-len(out))
+		if err != nil || len(rows) == 0 {
+			return out, err
+		}
+		for _, row := range rows {
+			before = row.Order
+			r, err := s.read(row)
+			switch {
+			case err == nil:
+				out = append(out, r)
+			case !errors.Is(err, ErrNotFound) && !errors.Is(err, errUnreadable):
+				return nil, err
+			}
+		}
+	}
+	return out, nil
+}
+
+// Messages returns the newest limit messages of a conversation, or those
+// before a message; the newest is last.
+func (s *Session) Messages(_ context.Context, conv ConversationID, before MessageID, limit int) ([]Message, error) {
+	if limit < 1 || limit > MaxPage {
+		return nil, fmt.Errorf("chat: a page has 1 to %d messages: %w", MaxPage, ErrInvalid)
+	}
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	if s.convs[conv] == nil {
+		return nil, ErrNotFound
+	}
+	from := uint64(math.MaxUint64)
+	if !before.IsZero() {
+		row, err := s.svc.cfg.Store.Row(s.user, before)
+		if err != nil || row.Conv != conv {
+			return nil, cmp.Or(notFound(err), ErrNotFound)
+		}
+		from = row.Order
+	}
+	rows, err := s.page(conv, from, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Message, 0, len(rows))
+	for _, r := range reversed(rows) {
+		out = append(out, s.view(r))
+	}
+	return out, nil
+}
+
+// Message returns one message.
+func (s *Session) Message(ctx context.Context, id MessageID) (Message, error) {
+	return s.act(ctx, id, func(context.Context, *record) error { return nil })
+}
+
+// Failures lists what cannot go on without something happening: messages that
+// have failed, have expired undelivered, or wait for keys; oldest first.
+func (s *Session) Failures(context.Context) ([]Message, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	var out []Message
+	for p, err := range s.svc.cfg.Store.List(bucketChat, s.key(kindExpiry)) {
+		if err != nil {
+			return nil, fmt.Errorf("chat: list failures: %w", err)
+		}
+		_, id, ok := parseExpiry(p.Key[len(s.user)+1:])
+		if !ok {
+			return nil, errShape
+		}
+		r, err := s.get(id)
+		if err != nil || !r.Out || r.Synced {
+			continue
+		}
+		if st := s.stateOf(r); st == StateFailed || st == StateExpired || st == StateWaiting {
+			out = append(out, s.view(r))
+		}
+	}
+	slices.SortFunc(out, func(a, b Message) int { return a.Sent.Compare(b.Sent) })
+	return out, nil
+}

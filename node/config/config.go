@@ -1,0 +1,156 @@
+// Package config holds the settings of one node: one struct, decoded strictly
+// from TOML, with a default, a unit and a sentence for every field.
+//
+// What it promises: a file with an unknown key, a wrong type or a value out of
+// bounds is refused with the line it stands on and, for a misspelt key, the
+// key that was probably meant; nothing is read as something else, nothing is
+// dropped in silence. An empty file is a complete configuration. Reading needs
+// no running node and opens no socket (Check does, to find busy ports).
+//
+// The settings are local to a box: where it listens, how much it keeps, which
+// kind of link it hears. What a network decides (lifetimes, presets, who may
+// join) travels in signed objects and is no business of this file.
+package config
+
+import (
+	"net/netip"
+)
+
+// FileName is the configuration's name inside a node's folder.
+const FileName = "outrider.toml"
+
+// Config is the whole of a node's local settings. The table in fields.go says
+// what each one means; a test holds the two together.
+type Config struct {
+	Profile       string `toml:"profile"`
+	MemoryLimitMB int    `toml:"memory_limit_mb"`
+
+	Gossip Gossip `toml:"gossip"`
+	Mesh   Mesh   `toml:"mesh"`
+	Page   Page   `toml:"page"`
+	Store  Store  `toml:"store"`
+	Log    Log    `toml:"log"`
+}
+
+// Gossip is how neighbours are found.
+type Gossip struct {
+	Listen string   `toml:"listen"`
+	Seeds  []string `toml:"seeds"`
+}
+
+// Mesh is where bundles are taken and given.
+type Mesh struct {
+	Listen    []string `toml:"listen"`
+	Advertise []string `toml:"advertise"`
+}
+
+// Page is the web page for the node's users.
+type Page struct {
+	Listen       []string `toml:"listen"`
+	AllowedHosts []string `toml:"allowed_hosts"`
+}
+
+// Store bounds what the node keeps.
+type Store struct {
+	LimitMB        int `toml:"limit_mb"`
+	FilesLimitMB   int `toml:"files_limit_mb"`
+	ReservePercent int `toml:"reserve_percent"`
+	FreeFloorMB    int `toml:"free_floor_mb"`
+}
+
+// Log is what the node tells its operator.
+type Log struct {
+	Level  string `toml:"level"`
+	Format string `toml:"format"`
+}
+
+// Default returns the settings of a node whose file is empty. The slices are
+// fresh on every call.
+func Default() Config {
+	return Config{
+		Profile:       ProfileLAN,
+		MemoryLimitMB: 128,
+		Gossip:        Gossip{Listen: "0.0.0.0:7410", Seeds: []string{}},
+		Mesh:          Mesh{Listen: []string{"0.0.0.0:7411"}, Advertise: []string{}},
+		Page:          Page{Listen: []string{"127.0.0.1:7480"}, AllowedHosts: []string{}},
+		Store:         Store{LimitMB: 2048, FilesLimitMB: 8192, ReservePercent: 30, FreeFloorMB: 256},
+		Log:           Log{Level: "info", Format: "text"},
+	}
+}
+
+// A PageListener is one address the page is served on. TLS is true on every
+// address that is not loopback: a password never crosses a wire in the clear.
+type PageListener struct {
+	Addr netip.AddrPort
+	TLS  bool
+}
+
+// Listeners returns where the page is served, in the order written. The
+// configuration must be valid.
+func (p Page) Listeners() []PageListener {
+	out := make([]PageListener, 0, len(p.Listen))
+	for _, s := range p.Listen {
+		a, err := parsePage(s)
+		if err != nil {
+			continue // Validate has refused it already
+		}
+		out = append(out, a)
+	}
+	return out
+}
+
+// parsePage reads an address with or without a port; the port that belongs to
+// the interface (7480 on loopback, 7443 with TLS elsewhere) is filled in.
+func parsePage(s string) (PageListener, error) {
+	a, err := parseAddr(s, 0)
+	if err != nil {
+		return PageListener{}, err
+	}
+	tls := !a.Addr().Unmap().IsLoopback()
+	if !hasPort(s) {
+		port := uint16(portPage)
+		if tls {
+			port = portPageTLS
+		}
+		a = netip.AddrPortFrom(a.Addr(), port)
+	}
+	return PageListener{Addr: a, TLS: tls}, nil
+}
+
+// GossipAddr returns where the gossip sockets (udp and tcp) are bound.
+func (c Config) GossipAddr() netip.AddrPort {
+	a, _ := parseAddr(c.Gossip.Listen, portGossip)
+	return a
+}
+
+// Seeds returns the gossip addresses of nodes to try first, with their ports.
+func (c Config) Seeds() []string { return withPort(c.Gossip.Seeds, portGossip) }
+
+// MeshListen returns where the mesh listens, with ports.
+func (c Config) MeshListen() []string { return withPort(c.Mesh.Listen, portMesh) }
+
+// MeshAdvertise returns the addresses this node states for itself, best
+// first, with ports; empty means "find out from the interfaces".
+func (c Config) MeshAdvertise() []string { return withPort(c.Mesh.Advertise, portMesh) }
+
+func withPort(list []string, port uint16) []string {
+	out := make([]string, 0, len(list))
+	for _, s := range list {
+		if a, err := parseAddr(s, port); err == nil {
+			out = append(out, a.String())
+		}
+	}
+	return out
+}
+
+// MemoryLimit returns the runtime's soft memory limit in bytes, 0 for none.
+func (c Config) MemoryLimit() int64 { return int64(c.MemoryLimitMB) << 20 }
+
+// StoreLimit returns the bytes of bundles and metadata the store may hold.
+func (c Config) StoreLimit() int64 { return int64(c.Store.LimitMB) * 1e6 }
+
+// FilesLimit returns the bytes of file leaves the store may hold.
+func (c Config) FilesLimit() int64 { return int64(c.Store.FilesLimitMB) * 1e6 }
+
+// FreeFloor returns the bytes of the file system that are never filled.
+func (c Config) FreeFloor() int64 { return int64(c.Store.FreeFloorMB) * 1e6 }

@@ -1,0 +1,249 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestEmptyFileIsTheDefault(t *testing.T) {
+	c, err := Parse(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(c, Default()) {
+		t.Errorf("got %+v", c)
+	}
+}
+
+// keysOf lists the dotted keys of every leaf of a struct.
+func keysOf(v reflect.Type, prefix string) []string {
+	var keys []string
+	for i := range v.NumField() {
+		f := v.Field(i)
+		key := prefix + f.Tag.Get("toml")
+		if f.Type.Kind() == reflect.Struct {
+			keys = append(keys, keysOf(f.Type, key+".")...)
+		} else {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+func TestEveryFieldIsDocumented(t *testing.T) {
+	want := map[string]bool{}
+	for _, k := range keysOf(reflect.TypeFor[Config](), "") {
+		want[k] = true
+	}
+	for _, f := range Fields {
+		if !want[f.Key] {
+			t.Errorf("%s is documented twice or does not exist", f.Key)
+		}
+		delete(want, f.Key)
+		if f.Unit == "" || f.Doc == "" {
+			t.Errorf("%s has no unit or no text", f.Key)
+		}
+		for _, line := range strings.Split(f.Doc, "\n") {
+			if len(line) > 90 {
+				t.Errorf("%s: line of %d characters", f.Key, len(line))
+			}
+		}
+	}
+	for k := range want {
+		t.Errorf("%s has no row in Fields", k)
+	}
+}
+
+func TestShippedSampleIsTheTable(t *testing.T) {
+	const path = "../dist/outrider.toml"
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != Sample() {
+		t.Errorf("%s differs from the field table; write it anew: go run ./node/outrider config show --defaults > node/dist/outrider.toml", path)
+	}
+}
+
+func TestSampleReadsBack(t *testing.T) {
+	c, err := Parse([]byte(Sample()))
+	if err != nil || !reflect.DeepEqual(c, Default()) {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	// The same with every line switched on.
+	on := strings.ReplaceAll(Sample(), "\n# ", "\n#- ")
+	for _, f := range Fields {
+		name := f.Key[strings.LastIndexByte(f.Key, '.')+1:]
+		on = strings.ReplaceAll(on, "\n#- "+name+" = ", "\n"+name+" = ")
+	}
+	c, err = Parse([]byte(on))
+	if err != nil || !reflect.DeepEqual(c, Default()) {
+		t.Fatalf("switched on: %+v, %v\n%s", c, err, on)
+	}
+}
+
+func TestQuote(t *testing.T) {
+	for in, want := range map[string]string{`a "b" \ c`: `"a \"b\" \\ c"`, "x\ny\x7f": `"x\u000ay\u007f"`} {
+		if got := quote(in); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
+
+func TestTextReadsBack(t *testing.T) {
+	c := Default()
+	c.Profile = ProfileRadio
+	c.Mesh.Advertise = []string{"192.168.7.1", "[fd00::1]:9000"}
+	c.Page.AllowedHosts = []string{"node7.local"}
+	for _, comment := range []bool{false, true} {
+		got, err := Parse([]byte(c.Text(comment)))
+		if err != nil || !reflect.DeepEqual(got, c) {
+			t.Errorf("comment %v: %+v, %v", comment, got, err)
+		}
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	long := func(n int, s string) string { return "[" + strings.TrimSuffix(strings.Repeat(s+",", n), ",") + "]" }
+	cases := []struct{ name, file, want string }{
+		{"misspelt", "\nprofle = \"lan\"", "line 2: profle: no such setting (did you mean profile?)"},
+		{"misspelt in table", "[store]\nlimit_m = 5", "line 2: store.limit_m: no such setting (did you mean store.limit_mb?)"},
+		{"wrong table", "[mesh]\nseeds = []", "line 2: mesh.seeds: no such setting (did you mean gossip.seeds?)"},
+		{"nothing near", "quux_frobnicate = 1", "no such setting (outrider config show --defaults lists all)"},
+		{"wrong type", "[store]\n\nlimit_mb = \"much\"", "line 3: store.limit_mb: "},
+		{"syntax", "[store\n", "line 1: "},
+		{"twice", "profile = \"lan\"\nprofile = \"lan\"", "line 2: "},
+		{"profile", "profile = \"lora\"", `line 1: profile: "lora" is not known (one of lan, wifi, radio)`},
+		{"memory", "memory_limit_mb = 31", "31 is out of bounds"},
+		{"memory high", "memory_limit_mb = 1048577", "out of bounds"},
+		{"address", "[mesh]\nlisten = [\"radio0:7411\"]", "names are not looked up"},
+		{"port", "[mesh]\nlisten = [\"0.0.0.0:70000\"]", "0 to 65535"},
+		{"multicast", "[mesh]\nlisten = [\"224.0.0.1\"]", "multicast"},
+		{"same twice", "[mesh]\nlisten = [\"0.0.0.0\", \"0.0.0.0:7411\"]", "stands twice"},
+		{"no listener", "[mesh]\nlisten = []", "0 entries (1 to 4)"},
+		{"listeners", "[mesh]\nlisten = " + long(5, `"127.0.0.1:0"`), "5 entries (1 to 4)"},
+		{"advertise", "[mesh]\nadvertise = " + long(4, `"10.0.0.1"`), "4 entries (0 to 3)"},
+		{"advertise any", "[mesh]\nadvertise = [\"0.0.0.0\"]", "nobody can be reached there"},
+		{"advertise port", "[mesh]\nadvertise = [\"10.0.0.1:0\"]", "port 0"},
+		{"seeds", "[gossip]\nseeds = " + long(17, `"10.0.0.1"`), "17 entries"},
+		{"page", "[page]\nlisten = " + long(5, `"127.0.0.1:0"`), "5 entries"},
+		{"hosts", "[page]\nallowed_hosts = [\"https://node7\"]", "is no host name"},
+		{"host count", "[page]\nallowed_hosts = " + long(17, `"a"`), "17 entries"},
+		{"store", "[store]\nlimit_mb = 15", "line 2: store.limit_mb: 15 is out of bounds (16 to 1000000)"},
+		{"files", "[store]\nfiles_limit_mb = -1", "out of bounds"},
+		{"reserve", "[store]\nreserve_percent = 91", "out of bounds"},
+		{"floor", "store = { free_floor_mb = -1 }", "line 1: store.free_floor_mb"},
+		{"level", "[log]\nlevel = \"loud\"", "debug, info, warn, error"},
+		{"format", "[log]\nformat = \"xml\"", "text, json"},
+		{"overflow", "memory_limit_mb = 99999999999999999999", "line 1"},
+		{"collision", "[gossip]\nlisten = \"127.0.0.1:7411\"", "line 2: gossip.listen: port 7411/udp is wanted by mesh.listen too (choose another)"},
+		{"size", strings.Repeat("#", fileMax+1), "larger than 256 KiB"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := Parse([]byte(c.file))
+			if err == nil {
+				t.Fatalf("accepted: %+v", got)
+			}
+			var all []string
+			for _, e := range Errors(err) {
+				all = append(all, e.Error())
+			}
+			if text := strings.Join(all, "\n"); !strings.Contains(text, c.want) {
+				t.Errorf("got  %s\nwant %s", text, c.want)
+			}
+		})
+	}
+}
+
+func TestAllMistakesAtOnce(t *testing.T) {
+	_, err := Parse([]byte("profile = \"x\"\n[log]\nlevel = \"y\"\n[store]\nlimit_mb = 1\n"))
+	var lines []string
+	for _, e := range Errors(err) {
+		lines = append(lines, fmt.Sprint(e.Line, e.Key))
+	}
+	if want := "1profile 5store.limit_mb 3log.level"; strings.Join(lines, " ") != want {
+		t.Errorf("got %v, want %s", lines, want)
+	}
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Load(filepath.Join(dir, FileName)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("missing file: %v", err)
+	}
+	path := filepath.Join(dir, FileName)
+	if err := os.WriteFile(path, []byte("profile = \"radio\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(path)
+	if err != nil || c.Profile != ProfileRadio {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if err := os.WriteFile(path, []byte("prfile = \"radio\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = Load(path); err == nil || !strings.Contains(err.Error(), path) || len(Errors(err)) != 1 {
+		t.Errorf("error does not name the file: %v", err)
+	}
+	if _, err = Load(dir); err == nil || len(Errors(err)) != 0 {
+		t.Errorf("a folder: %v", err)
+	}
+}
+
+func TestProfiles(t *testing.T) {
+	seen := map[string]bool{}
+	for _, p := range Profiles() {
+		c := Default()
+		c.Profile = p.Name
+		if err := c.Validate(); err != nil {
+			t.Error(err)
+		}
+		if got := c.LinkTiming(); got != p {
+			t.Errorf("%s: got %s", p.Name, got.Name)
+		}
+		g := p.Gossip
+		if seen[p.Name] || g.ProbeTimeout >= g.ProbeInterval || g.RejoinMin <= 0 || g.RejoinMin > g.RejoinMax ||
+			g.PacketBytes < 512 || g.PacketBytes > 1400 || (g.PushPullInterval == 0) == (g.RandomPushPullMin == 0) ||
+			p.Link.IdleClose <= 0 || p.Link.HelloTimeout <= 0 || p.Link.DialTimeout <= 0 || p.Link.WriteTimeout <= 0 {
+			t.Errorf("%s: values out of order: %+v", p.Name, p)
+		}
+		seen[p.Name] = true
+	}
+	if len(seen) != 3 {
+		t.Errorf("%d profiles", len(seen))
+	}
+	if c := Default(); c.LinkTiming().Link.QUIC == false {
+		t.Error("lan without QUIC")
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(Sample()))
+	f.Add([]byte(Default().Text(false)))
+	f.Add([]byte("profle = \"lan\"\n[mesh]\nadvertise = [\"1.2.3.4\", \"x\"]"))
+	f.Add([]byte("store = {limit_mb = 3, a = {b = 1}}\n[[page]]\n"))
+	f.Add([]byte("\"\\u0000\" = 1\n[a.b.'c']\nd.e = 2"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Parse(data)
+		if err != nil {
+			if len(Errors(err)) == 0 {
+				t.Fatalf("an error without a line: %v", err)
+			}
+			return
+		}
+		again, err := Parse([]byte(c.Text(true)))
+		if err != nil {
+			t.Fatalf("what was accepted does not read back: %v\n%s", err, c.Text(true))
+		}
+		if c.Text(false) != again.Text(false) {
+			t.Fatalf("changed in a round trip:\n%s\n%s", c.Text(false), again.Text(false))
+		}
+	})
+}

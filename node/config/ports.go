@@ -1,0 +1,140 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Our port numbers: none below 1024, no two alike. They are defaults, every
+// one that is open can be changed.
+const (
+	portGossip   = 7410
+	portMesh     = 7411
+	portDatagram = 7412
+	portCalls    = 7420
+	portPageTLS  = 7443
+	portPage     = 7480
+	portPageCA   = 7481
+	portMetrics  = 7490
+)
+
+// A Port is one row of the port table. It is the only one: README, `outrider
+// config ports`, the firewall lines and the collision check come from here.
+type Port struct {
+	Name  string     `json:"name"`
+	Proto string     `json:"proto"` // tcp or udp
+	Port  uint16     `json:"port"`
+	Addr  netip.Addr `json:"address"`
+	Key   string     `json:"key,omitempty"` // the setting that moves it
+	Open  bool       `json:"open"`          // this configuration listens on it; else the number is reserved
+	Use   string     `json:"use"`
+}
+
+// Outside says whether other machines have to reach the port, so that a
+// firewall must let it in.
+func (p Port) Outside() bool { return p.Open && !p.Addr.Unmap().IsLoopback() }
+
+// Where describes the address for people.
+func (p Port) Where() string {
+	switch {
+	case !p.Open:
+		return "reserved"
+	case p.Addr.Unmap().IsLoopback():
+		return "loopback"
+	case p.Addr.IsUnspecified():
+		return "all interfaces"
+	}
+	return p.Addr.String()
+}
+
+var anyAddr, loopback = netip.IPv4Unspecified(), netip.MustParseAddr("127.0.0.1")
+
+// Ports returns the table for this configuration, in ascending order of the
+// default numbers.
+func (c Config) Ports() []Port {
+	g := c.GossipAddr()
+	t := []Port{
+		{"gossip", "udp", g.Port(), g.Addr(), "gossip.listen", true, "finds neighbours"},
+		{"gossip", "tcp", g.Port(), g.Addr(), "gossip.listen", true, "exchanges the list of neighbours"},
+	}
+	for _, s := range c.MeshListen() {
+		a, _ := netip.ParseAddrPort(s)
+		t = append(t,
+			Port{"mesh", "tcp", a.Port(), a.Addr(), "mesh.listen", true, "carries bundles (Noise)"},
+			Port{"mesh", "udp", a.Port(), a.Addr(), "mesh.listen", true, "carries bundles (QUIC)"})
+	}
+	t = append(t,
+		reserved("datagram", "udp", portDatagram, anyAddr, "datagrams on thin radios"),
+		reserved("calls", "udp", portCalls, anyAddr, "voice and video"),
+		reserved("calls", "tcp", portCalls, anyAddr, "voice and video where udp is blocked"))
+	return append(t, c.pagePorts()...)
+}
+
+func (c Config) pagePorts() []Port {
+	var plain, secure []Port
+	for _, l := range c.Page.Listeners() {
+		row := Port{"page", "tcp", l.Addr.Port(), l.Addr.Addr(), "page.listen", true, "web page for users, plain HTTP"}
+		if l.TLS {
+			row.Name, row.Use = "page-tls", "web page for users, TLS"
+			secure = append(secure, row)
+		} else {
+			plain = append(plain, row)
+		}
+	}
+	if len(secure) == 0 {
+		row := reserved("page-tls", "tcp", portPageTLS, anyAddr, "web page for users, TLS, when page.listen names another interface")
+		row.Key = "page.listen"
+		secure = append(secure, row)
+	}
+	if len(plain) == 0 {
+		row := reserved("page", "tcp", portPage, loopback, "web page for users, plain HTTP")
+		row.Key = "page.listen"
+		plain = append(plain, row)
+	}
+	return slices.Concat(secure, plain, []Port{
+		reserved("page-ca", "tcp", portPageCA, anyAddr, "hands out the page's CA certificate and nothing else"),
+		reserved("metrics", "tcp", portMetrics, loopback, "Prometheus metrics"),
+	})
+}
+
+func reserved(name, proto string, port uint16, addr netip.Addr, use string) Port {
+	return Port{Name: name, Proto: proto, Port: port, Addr: addr, Use: use}
+}
+
+// PortTable writes ports as a Markdown table, which is how the README has it.
+func PortTable(ports []Port) string {
+	var b strings.Builder
+	b.WriteString("| port | listens on | name | setting | use |\n|---|---|---|---|---|\n")
+	for _, p := range ports {
+		key := "-"
+		if p.Key != "" {
+			key = "`" + p.Key + "`"
+		}
+		fmt.Fprintf(&b, "| %d/%s | %s | %s | %s | %s |\n", p.Port, p.Proto, p.Where(), p.Name, key, p.Use)
+	}
+	return b.String()
+}
+
+// Firewall returns the shell commands that let other machines in, for the
+// usual table `inet filter` and chain `input` of nftables.
+func Firewall(ports []Port) []string {
+	var lines []string
+	for _, proto := range []string{"udp", "tcp"} {
+		var nums, names []string
+		for _, p := range ports {
+			n := fmt.Sprint(p.Port)
+			if p.Proto != proto || !p.Outside() || p.Port == 0 || slices.Contains(nums, n) {
+				continue
+			}
+			nums, names = append(nums, n), append(names, p.Name)
+		}
+		if len(nums) == 0 {
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("nft 'add rule inet filter input %s dport { %s } accept comment \"outrider %s\"'",
+			proto, strings.Join(nums, ", "), strings.Join(names, ", ")))
+	}
+	return lines
+}

@@ -1,0 +1,127 @@
+package node
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"outrider/mesh/cla"
+	"outrider/mesh/gossip"
+	"outrider/mesh/identity"
+)
+
+// How long the dialer waits before it tries a neighbour again: after a dial
+// that failed, growing, and after a link that ended by itself.
+const (
+	retryFirst = time.Second
+	retryMost  = time.Minute
+)
+
+// A dialer keeps contact with the neighbours gossip tells of. On a fat link
+// there is always one; on a thin one a link that has nothing to carry closes,
+// and is dialled again when this node has something new or after a while.
+type dialer struct {
+	dial      func(ctx context.Context, peer identity.NodeID, addrs []string) error
+	connected func(identity.NodeID) bool
+	allowed   func(identity.NodeID) bool
+	members   func() []gossip.Neighbour
+	changes   <-chan gossip.Change
+	idle      time.Duration // between contacts when there is nothing new
+
+	mu    sync.Mutex
+	peers map[identity.NodeID]*attempt
+	kick  chan struct{}
+}
+
+// An attempt is when a neighbour is tried next.
+type attempt struct {
+	busy  bool
+	next  time.Time
+	pause time.Duration
+}
+
+// idleContact is how often neighbours are met when there is nothing new.
+func idleContact(c cla.Class) time.Duration {
+	switch c {
+	case cla.Radio:
+		return 15 * time.Minute
+	case cla.WiFi:
+		return 5 * time.Minute
+	}
+	return retryFirst
+}
+
+func (d *dialer) run(ctx context.Context) error {
+	var dials sync.WaitGroup
+	defer dials.Wait()
+	tick := time.NewTicker(retryFirst / 2)
+	defer tick.Stop()
+	for {
+		for _, nb := range d.members() {
+			if d.due(nb.ID) {
+				dials.Go(func() { d.try(ctx, nb) })
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, more := <-d.changes:
+			if !more {
+				return nil
+			}
+		case <-d.kick:
+		case <-tick.C:
+		}
+	}
+}
+
+// due reports whether a neighbour is to be dialled now, and notes that it is.
+func (d *dialer) due(peer identity.NodeID) bool {
+	if !d.allowed(peer) || d.connected(peer) {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := d.peers[peer]
+	if a == nil {
+		a = &attempt{pause: retryFirst}
+		d.peers[peer] = a
+	}
+	if a.busy || time.Now().Before(a.next) {
+		return false
+	}
+	a.busy = true
+	return true
+}
+
+func (d *dialer) try(ctx context.Context, nb gossip.Neighbour) {
+	err := d.dial(ctx, nb.ID, nb.Addrs)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := d.peers[nb.ID]
+	a.busy = false
+	if err == nil {
+		a.pause = retryFirst
+		a.next = time.Now().Add(d.idle)
+		return
+	}
+	a.next = time.Now().Add(a.pause/2 + rand.N(a.pause))
+	a.pause = min(2*a.pause, retryMost)
+}
+
+// wakeUp tries all neighbours now: there is something new, or a way was
+// opened.
+func (d *dialer) wakeUp() {
+	d.mu.Lock()
+	for _, a := range d.peers {
+		if !a.busy {
+			a.next, a.pause = time.Time{}, retryFirst
+		}
+	}
+	d.mu.Unlock()
+	select {
+	case d.kick <- struct{}{}:
+	default:
+	}
+}

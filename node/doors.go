@@ -1,0 +1,151 @@
+package node
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"net/http"
+	"time"
+
+	"outrider/node/api"
+	"outrider/node/config"
+)
+
+// socketName is the API's unix socket in the node's folder.
+const socketName = "outrider.sock"
+
+// doors are the listeners of the API. Whoever serves them closes them.
+type doors struct {
+	socket net.Listener
+	pages  []api.Page
+	hosts  []string
+}
+
+// openDoors listens where the settings say: on the socket always, on loopback
+// in plain HTTP, elsewhere with TLS only.
+func openDoors(h *Home, c config.Config) (_ *doors, err error) {
+	d := &doors{hosts: c.Page.AllowedHosts}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.close())
+		}
+	}()
+	if d.socket, err = api.ListenSocket(h.path(socketName)); err != nil {
+		return d, fmt.Errorf("node: up: %w", err)
+	}
+	for _, p := range c.Page.Listeners() {
+		l, err := net.Listen("tcp", p.Addr.String())
+		if err != nil {
+			return d, fmt.Errorf("node: up: page: %v; `outrider config check` tells who has the port", err)
+		}
+		page := api.Page{Listener: l}
+		d.pages = append(d.pages, page)
+		d.hosts = append(d.hosts, p.Addr.Addr().String())
+		if p.TLS {
+			if d.pages[len(d.pages)-1].TLS, err = pageTLS(p.Addr.Addr().AsSlice()); err != nil {
+				return d, err
+			}
+		}
+	}
+	return d, nil
+}
+
+func (d *doors) close() error {
+	var errs []error
+	if d.socket != nil {
+		errs = append(errs, d.socket.Close())
+	}
+	for _, p := range d.pages {
+		errs = append(errs, p.Listener.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (d *doors) urls() []string {
+	var out []string
+	for _, p := range d.pages {
+		scheme := "http"
+		if p.TLS != nil {
+			scheme = "https"
+		}
+		out = append(out, scheme+"://"+p.Listener.Addr().String()+"/")
+	}
+	return out
+}
+
+// pageTLS makes a certificate for one start of the node. A browser warns of
+// it, and says so truly: nobody vouches for it.
+func pageTLS(ip net.IP) (*tls.Config, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("node: page certificate: %w", err)
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return nil, fmt.Errorf("node: page certificate: %w", err)
+	}
+	ips := []net.IP{ip}
+	if ip.IsUnspecified() {
+		ips = interfaceIPs()
+	}
+	t := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: "Outrider page"}, IPAddresses: ips,
+		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(365 * 24 * time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
+	if err != nil {
+		return nil, fmt.Errorf("node: page certificate: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// interfaceIPs returns the addresses of this machine that others can reach.
+func interfaceIPs() []net.IP {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var out []net.IP
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if ok && !n.IP.IsLoopback() && !n.IP.IsLinkLocalUnicast() {
+			out = append(out, n.IP)
+		}
+	}
+	return out
+}
+
+// hostAllowed accepts any of this machine's own addresses as the page's host.
+func hostAllowed(host string) bool {
+	ip := net.ParseIP(host)
+	for _, own := range interfaceIPs() {
+		if own.Equal(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// server returns the API over the whole node.
+func (n *Node) server(d *doors) *api.Server {
+	return api.New(api.Config{
+		Socket: d.socket, Pages: d.pages, Hosts: d.hosts, HostAllowed: hostAllowed,
+		Chat: api.ChatService(n.chat), Node: operator{n}, Bundles: n.raw, Provision: provision{n},
+		Hub: n.hub, Web: n.page(), Log: n.log,
+	})
+}
+
+func (n *Node) page() http.Handler {
+	if n.web == nil {
+		return http.NotFoundHandler()
+	}
+	return n.web
+}

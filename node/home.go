@@ -1,0 +1,333 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"golang.org/x/sys/unix"
+
+	"outrider/mesh/identity"
+	"outrider/offline/roster"
+)
+
+// Errors of a node's folder. Each has a message that says what to type next.
+var (
+	// ErrNotInitialised means that the folder holds no node.
+	ErrNotInitialised = errors.New("no node in this folder; run `outrider init` first")
+	// ErrInitialised means that the folder already holds a node.
+	ErrInitialised = errors.New("this folder already holds a node; `outrider up` starts it")
+	// ErrNoNetwork means that the node belongs to no network yet.
+	ErrNoNetwork = errors.New("this node belongs to no network yet; run `outrider network create NAME` or `outrider join`")
+	// ErrHasNetwork means that the node already belongs to a network.
+	ErrHasNetwork = errors.New("this node already belongs to a network")
+	// ErrRunning means that another process has the folder open.
+	ErrRunning = errors.New("a node is already running on this folder; stop it, or use another --dir")
+)
+
+// A Home is a node's folder, opened by this process alone.
+//
+//	state        what the node is: keys, network, addresses (0600, replaced atomically)
+//	lock         held while a process has the folder open
+//	outrider.sock, outrider.toml
+//	admin/       an administrator's keys, sealed under a password
+//	users/ID/    a user's keystore and key vault
+//	db/ blobs/   the store
+type Home struct {
+	dir  string
+	lock *os.File
+	key  identity.PrivateKey
+
+	mu    sync.Mutex // guards the state and its file
+	state state
+}
+
+// state is the content of the state file. The node's own key and the network
+// secret lie in it unencrypted: a relay that must come back alone after a
+// power cut has no password to ask for. It opens links, never envelopes.
+type state struct {
+	Version  uint64            `cbor:"1,keyasint"`
+	NodeSeed [32]byte          `cbor:"2,keyasint"`
+	Network  *membership       `cbor:"3,keyasint,omitempty"`
+	Publish  []publication     `cbor:"4,keyasint,omitempty"`
+	Users    []hosted          `cbor:"5,keyasint,omitempty"`
+	Clock    clockState        `cbor:"6,keyasint"`
+	Blocked  []identity.NodeID `cbor:"7,keyasint,omitempty"`
+}
+
+// membership is what the node knows of its network.
+type membership struct {
+	ID      identity.NetworkID `cbor:"1,keyasint"`
+	Name    string             `cbor:"2,keyasint"`
+	Root    []byte             `cbor:"3,keyasint,omitempty"` // absent until a neighbour has given it
+	Secrets []networkSecret    `cbor:"4,keyasint"`           // newest first
+	Chain   []byte             `cbor:"5,keyasint"`           // this node's certificate chain
+	Seeds   []string           `cbor:"6,keyasint,omitempty"` // addresses from the join link
+}
+
+// publication is a control object this node must bring into the mesh. It is
+// kept until the store has it.
+type publication struct {
+	Kind  uint8  `cbor:"1,keyasint"`
+	Body  []byte `cbor:"2,keyasint"`
+	Chain []byte `cbor:"3,keyasint"` // certificates that travel along
+}
+
+// hosted is a user whose keys lie on this node.
+type hosted struct {
+	ID   identity.UserID `cbor:"1,keyasint"`
+	Name string          `cbor:"2,keyasint,omitempty"` // until the network's profile tells
+}
+
+// networkSecret is how a secret is written; identity.NetworkSecret has no
+// encoding of its own.
+type networkSecret struct {
+	Generation uint32   `cbor:"1,keyasint"`
+	Secret     [32]byte `cbor:"2,keyasint"`
+}
+
+func secretState(s identity.NetworkSecret) networkSecret {
+	return networkSecret{s.Generation, s.Secret}
+}
+
+func (s networkSecret) secret() identity.NetworkSecret {
+	return identity.NetworkSecret{Generation: s.Generation, Secret: s.Secret}
+}
+
+type clockState struct {
+	Floor int64 `cbor:"1,keyasint"` // Unix seconds; no time below it is believed
+}
+
+const stateVersion = 1
+
+// Init makes a new node in dir, which may exist but must hold no node.
+func Init(dir string) (*Home, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("node: init %s: %v", dir, err)
+	}
+	h, err := lockHome(dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(h.path("state")); err == nil {
+		h.Close()
+		return nil, fmt.Errorf("node: init %s: %w", dir, ErrInitialised)
+	}
+	if h.key, err = identity.NewPrivateKey(); err == nil {
+		h.state = state{Version: stateVersion, NodeSeed: h.key.Seed()}
+		err = h.save()
+	}
+	if err != nil {
+		h.Close()
+		return nil, err
+	}
+	return h, nil
+}
+
+// OpenHome opens the node in dir for this process alone. It fails with
+// ErrRunning when another process has it.
+func OpenHome(dir string) (*Home, error) {
+	if _, err := os.Stat(filepath.Join(dir, "state")); errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("node: open %s: %w", dir, ErrNotInitialised)
+	}
+	h, err := lockHome(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.load(); err != nil {
+		h.Close()
+		return nil, err
+	}
+	return h, nil
+}
+
+func lockHome(dir string) (*Home, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("node: open %s: %v", dir, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("node: open %s: %w", dir, ErrRunning)
+	}
+	return &Home{dir: dir, lock: f}, nil
+}
+
+// Close gives the folder back.
+func (h *Home) Close() error { return h.lock.Close() }
+
+// Dir returns the folder.
+func (h *Home) Dir() string { return h.dir }
+
+// Key returns the node's own key.
+func (h *Home) Key() identity.PrivateKey { return h.key }
+
+// ID returns the node's identifier.
+func (h *Home) ID() identity.NodeID { return h.key.Public().NodeID() }
+
+func (h *Home) path(elem ...string) string {
+	return filepath.Join(append([]string{h.dir}, elem...)...)
+}
+
+func (h *Home) load() error {
+	raw, err := os.ReadFile(h.path("state"))
+	if err != nil {
+		return fmt.Errorf("node: read state: %v", err)
+	}
+	if err := identity.Unmarshal(raw, &h.state); err != nil {
+		return fmt.Errorf("node: read state: %v; restore %s from a backup, or remove the folder and join again", err, h.path("state"))
+	}
+	if h.state.Version != stateVersion {
+		return fmt.Errorf("node: read state: written by a later version (%d); install that version again", h.state.Version)
+	}
+	h.key = identity.PrivateKeyFromSeed(h.state.NodeSeed)
+	return nil
+}
+
+// save replaces the state file: after it returns nil the new state survives a
+// power cut, before that the old one does.
+func (h *Home) save() error {
+	raw, err := identity.Marshal(h.state)
+	if err != nil {
+		return fmt.Errorf("node: write state: %v", err)
+	}
+	return replaceFile(h.path("state"), raw)
+}
+
+// replaceFile writes data beside path, syncs it, and renames it into place.
+func replaceFile(path string, data []byte) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("node: write %s: %v", filepath.Base(path), err)
+		}
+	}()
+	tmp := path + ".new"
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// checkName refuses names that could not be told apart on a screen or typed
+// on a command line.
+func checkName(what, name string, maxBytes int) error {
+	switch {
+	case name == "" || strings.TrimSpace(name) != name:
+		return fmt.Errorf("node: the %s name must not be empty or start or end with a space", what)
+	case len(name) > maxBytes:
+		return fmt.Errorf("node: the %s name has %d bytes, at most %d are allowed", what, len(name), maxBytes)
+	}
+	for _, r := range name {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) && !strings.ContainsRune(" .-_'", r) {
+			return fmt.Errorf("node: the %s name holds %U, use letters, digits, spaces and .-_'", what, r)
+		}
+	}
+	return nil
+}
+
+// SetBlocked shuts or opens the operator's gate towards another node.
+func (h *Home) SetBlocked(id identity.NodeID, blocked bool) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	at := slices.Index(h.state.Blocked, id)
+	switch {
+	case blocked == (at >= 0):
+		return nil
+	case blocked && len(h.state.Blocked) >= maxBlocked:
+		return fmt.Errorf("node: at most %d nodes can be blocked; revoke those that must never be heard again", maxBlocked)
+	case blocked:
+		h.state.Blocked = append(h.state.Blocked, id)
+	default:
+		h.state.Blocked = slices.Delete(h.state.Blocked, at, at+1)
+	}
+	return h.save()
+}
+
+const maxBlocked = 1024
+
+func (h *Home) blockedNodes() []identity.NodeID {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.state.Blocked)
+}
+
+// floorStep is how far the clock's floor moves before it is written again:
+// every write wears the flash.
+const floorStep = time.Hour
+
+// raiseFloor keeps the lowest time that can be right.
+func (h *Home) raiseFloor(t time.Time) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if t.Unix() < h.state.Clock.Floor+int64(floorStep/time.Second) {
+		return nil
+	}
+	h.state.Clock.Floor = t.Unix()
+	return h.save()
+}
+
+// clock returns the clock certificates are judged by.
+func (h *Home) clock() *roster.Clock {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return roster.NewClock(time.Now, time.Unix(h.state.Clock.Floor, 0))
+}
+
+// network returns what the node knows of its network, nil before it has one.
+func (h *Home) network() *membership {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state.Network == nil {
+		return nil
+	}
+	m := *h.state.Network
+	return &m
+}
+
+// setRoot keeps the root record that a neighbour gave. Its hash is the
+// network's id, which the join link fixed.
+func (h *Home) setRoot(root *identity.RootRecord) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.state.Network.Root = root.Raw()
+	return h.save()
+}
+
+// unpublished returns the control objects that are still to be brought into
+// the mesh, and published forgets the first n of them.
+func (h *Home) unpublished() []publication {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.state.Publish)
+}
+
+func (h *Home) published(n int) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.state.Publish = slices.Delete(h.state.Publish, 0, n)
+	return h.save()
+}

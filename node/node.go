@@ -1,0 +1,149 @@
+// Package node is the composition root: it makes one node out of the agent,
+// its links, the store, the roster, chat and the API, and runs it. Only this
+// package knows everybody; what two parts need of each other is translated
+// here, in one file for each pair.
+//
+// A Home is the node's folder: identity, network, users. A Node is a Home that
+// runs. A node that has joined but met nobody yet first looks for a neighbour
+// to hand it the network's root record (enrol.go), and only then can tell
+// friend from stranger.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"outrider/mesh"
+	"outrider/mesh/cla/p2p"
+	"outrider/mesh/gossip"
+	"outrider/mesh/identity"
+	"outrider/node/api"
+	"outrider/node/chat"
+	"outrider/node/config"
+	"outrider/offline/roster"
+	"outrider/store"
+)
+
+// Options is what a node is made of. Log and Web may be nil.
+type Options struct {
+	Home    *Home
+	Config  config.Config
+	Version string
+	Web     http.Handler // the page
+	Log     *slog.Logger
+}
+
+// Ready is what a node says once it takes requests.
+type Ready struct {
+	Node    identity.NodeID
+	Network string // name
+	Socket  string
+	Pages   []string // URLs
+}
+
+// A Node runs on a Home.
+type Node struct {
+	home    *Home
+	cfg     config.Config
+	version string
+	web     http.Handler
+	log     *slog.Logger
+	started time.Time
+
+	clock *roster.Clock
+	gate  *gate
+	hub   *api.Hub
+
+	// Set once the root record is known.
+	root   *identity.RootRecord
+	store  *store.Store
+	roster *roster.Roster
+	agent  *mesh.Shell
+	links  *p2p.Layer
+	gossip *gossip.Gossip
+	chat   *chat.Service
+	book   *book
+	dialer *dialer
+	post   *post
+	raw    *rawTags
+	people people
+
+	contacts  *contacts
+	toPublish chan struct{}
+}
+
+// New makes a node. Nothing is opened or started before Run.
+func New(o Options) *Node {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Node{
+		home: o.Home, cfg: o.Config, version: o.Version, web: o.Web, log: o.Log, started: time.Now(),
+		clock: o.Home.clock(), gate: newGate(o.Home), hub: api.NewHub(), toPublish: make(chan struct{}, 1),
+	}
+}
+
+// Run serves until ctx ends or a part the node cannot live without fails. It
+// calls ready once, when requests are taken. When it has returned, no
+// goroutine of the node is left.
+func (n *Node) Run(ctx context.Context, ready func(Ready)) (err error) {
+	m := n.home.network()
+	if m == nil {
+		return fmt.Errorf("node: up: %w", ErrNoNetwork)
+	}
+	if m.Root == nil {
+		if err := n.enrol(ctx, m, ready); err != nil || ctx.Err() != nil {
+			return err
+		}
+		ready = func(Ready) {}
+		m = n.home.network()
+	}
+	if n.root, err = identity.ParseRoot(m.Root); err != nil {
+		return fmt.Errorf("node: up: %w", err)
+	}
+	return n.serve(ctx, m, ready)
+}
+
+// serve runs the whole node.
+func (n *Node) serve(ctx context.Context, m *membership, ready func(Ready)) (err error) {
+	if n.store, err = store.Open(n.home.path("db"), n.storeOptions()); err != nil {
+		return fmt.Errorf("node: up: %w", err)
+	}
+	defer func() { err = errors.Join(err, n.store.Close()) }() // opened first, closed last
+	if err := n.assemble(m); err != nil {
+		return err
+	}
+	doors, err := openDoors(n.home, n.cfg)
+	if err != nil {
+		return err
+	}
+	events := n.agent.Events() // before anything can happen
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return n.keepFloor(ctx) })
+	g.Go(func() error { return n.agent.Run(ctx) })
+	g.Go(func() error { return n.hear(ctx, events) })
+	g.Go(func() error { return n.chat.Run(ctx) })
+	g.Go(func() error { return n.publish(ctx) })
+	g.Go(func() error { return n.links.Run(ctx, n.serveLink) })
+	g.Go(func() error { return n.gossip.Run(ctx) })
+	g.Go(func() error { return n.dialer.run(ctx) })
+	g.Go(func() error { return n.server(doors).Run(ctx) })
+	ready(n.ready(m, doors))
+	return g.Wait()
+}
+
+func (n *Node) storeOptions() store.Options {
+	return store.Options{
+		MaxBytes: uint64(n.cfg.StoreLimit()), MaxBlobBytes: uint64(n.cfg.FilesLimit()), FreeFloor: uint64(n.cfg.FreeFloor()), Log: n.log,
+	}
+}
+
+func (n *Node) ready(m *membership, d *doors) Ready {
+	return Ready{Node: n.home.ID(), Network: m.Name, Socket: n.home.path(socketName), Pages: d.urls()}
+}

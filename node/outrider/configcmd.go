@@ -1,0 +1,198 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"outrider/node/config"
+)
+
+func (a *app) configCmd() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "config",
+		GroupID: groupTool,
+		Short:   "Check and show this node's settings",
+		Long: `Config works on the settings file of the node's folder, ` + config.FileName + `, or on
+the one given with --file. It needs no running node.`,
+		Example: "  outrider config check\n  outrider config show\n  outrider config ports",
+	}
+	var path string
+	c.PersistentFlags().StringVar(&path, "file", "", "the settings file (default: "+config.FileName+" in the node's folder)")
+	c.AddCommand(a.configCheckCmd(&path), a.configShowCmd(&path), a.configPortsCmd(&path))
+	return c
+}
+
+// loadConfig reads the settings; a node without a file has the defaults.
+func (a *app) loadConfig(path string) (config.Config, string, error) {
+	given := path != ""
+	if !given {
+		dir, err := a.dir()
+		if err != nil {
+			return config.Config{}, "", err
+		}
+		path = filepath.Join(dir, config.FileName)
+	}
+	c, err := config.Load(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !given:
+		return config.Default(), "", nil
+	case errors.Is(err, fs.ErrNotExist):
+		return c, path, &failure{exit: exitMissing, code: "no_file", message: "no settings file " + path}
+	case err != nil:
+		return c, path, configFailure(path, err)
+	}
+	return c, path, nil
+}
+
+func configFailure(path string, err error) error {
+	f := &failure{exit: exitSetup, code: "bad_settings", next: "outrider config show --defaults"}
+	mistakes := config.Errors(err)
+	if len(mistakes) == 0 {
+		f.message = err.Error()
+		return f
+	}
+	f.message = path + ": " + mistakeText(mistakes[0])
+	for _, m := range mistakes[1:] {
+		f.hint = joinHints(f.hint, mistakeText(m))
+	}
+	return f
+}
+
+func mistakeText(m *config.Error) string {
+	s := m.Message
+	if m.Key != "" {
+		s = m.Key + ": " + s
+	}
+	if m.Line > 0 {
+		s = "line " + strconv.Itoa(m.Line) + ": " + s
+	}
+	if m.Hint != "" {
+		s += " (" + m.Hint + ")"
+	}
+	return s
+}
+
+func (a *app) configCheckCmd(path *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check",
+		Short: "Find mistakes before the node does",
+		Long: `Check reads the settings and reports every mistake with its line: unknown keys
+and the one that was probably meant, values out of bounds, ports that collide.
+Then it tries the ports and names the program that has a busy one, if the system
+tells. It exits with 9 when something is wrong.`,
+		Example:     "  outrider config check\n  outrider config check --file outrider.toml",
+		Args:        cobra.NoArgs,
+		Annotations: exits(exitMissing, exitSetup),
+		RunE: func(*cobra.Command, []string) error {
+			c, from, err := a.loadConfig(*path)
+			if err != nil {
+				return err
+			}
+			found := c.Check()
+			if a.json {
+				err = a.emit(map[string]any{"file": from, "findings": append([]config.Finding{}, found...)})
+			} else {
+				a.showFindings(from, found)
+			}
+			if err == nil && len(found) > 0 {
+				err = &failure{exit: exitSetup, code: "ports_busy", message: plural(len(found), "port", "ports") + " cannot be used"}
+			}
+			return err
+		},
+	}
+}
+
+func (a *app) showFindings(from string, found []config.Finding) {
+	if from == "" {
+		from = "no settings file: defaults"
+	}
+	for _, f := range found {
+		a.printf("%s\n  %s\n", clean(f.Message), clean(f.Hint))
+	}
+	if len(found) == 0 {
+		a.printf("%s: good, all ports are free\n", clean(from))
+	}
+}
+
+func (a *app) configShowCmd(path *string) *cobra.Command {
+	var defaults bool
+	c := &cobra.Command{
+		Use:   "show",
+		Short: "Print the settings in force",
+		Long: `Show prints every setting with its meaning, unit and default, as a settings file
+that can be edited. With --defaults it prints the file a new node starts with.`,
+		Example:     "  outrider config show\n  outrider config show --defaults > outrider.toml",
+		Args:        cobra.NoArgs,
+		Annotations: exits(exitMissing, exitSetup),
+		RunE: func(*cobra.Command, []string) error {
+			c := config.Default()
+			if !defaults {
+				var err error
+				if c, _, err = a.loadConfig(*path); err != nil {
+					return err
+				}
+			}
+			if !a.json {
+				a.printf("%s", c.Text(true))
+				return a.werr
+			}
+			return a.emit(settingsJSON(c))
+		},
+	}
+	c.Flags().BoolVar(&defaults, "defaults", false, "the defaults, whatever the file says")
+	return c
+}
+
+type settingJSON struct {
+	Key     string `json:"key"`
+	Value   string `json:"value"` // as in the file
+	Default string `json:"default"`
+	Unit    string `json:"unit"`
+	Doc     string `json:"doc"`
+}
+
+func settingsJSON(c config.Config) map[string][]settingJSON {
+	var out []settingJSON
+	def := config.Default()
+	for _, f := range config.Fields {
+		out = append(out, settingJSON{f.Key, c.Value(f.Key), def.Value(f.Key), f.Unit, f.Doc})
+	}
+	return map[string][]settingJSON{"settings": out}
+}
+
+func (a *app) configPortsCmd(path *string) *cobra.Command {
+	return &cobra.Command{
+		Use:   "ports",
+		Short: "The port table, and the firewall lines for it",
+		Long: `Ports prints every port this node uses or has reserved, and the nftables commands
+that let other nodes in. The README's table is this one.`,
+		Example:     "  outrider config ports",
+		Args:        cobra.NoArgs,
+		Annotations: exits(exitMissing, exitSetup),
+		RunE: func(*cobra.Command, []string) error {
+			c, _, err := a.loadConfig(*path)
+			if err != nil {
+				return err
+			}
+			ports := c.Ports()
+			if a.json {
+				return a.emit(map[string]any{"ports": ports, "nftables": append([]string{}, config.Firewall(ports)...)})
+			}
+			rows := [][]string{}
+			for _, p := range ports {
+				rows = append(rows, []string{fmt.Sprintf("%d/%s", p.Port, p.Proto), p.Where(), p.Name, p.Key, p.Use})
+			}
+			a.table([]string{"PORT", "LISTENS ON", "NAME", "SETTING", "USE"}, rows)
+			a.printf("\nTo let other machines in (nftables, table inet filter, chain input):\n")
+			for _, line := range config.Firewall(ports) {
+				a.printf("  %s\n", line)
+			}
+			return a.werr
+		},
+	}
+}

@@ -1,0 +1,400 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"outrider/mesh/identity"
+	"outrider/mesh/identity/kdf"
+	"outrider/node/chat"
+	"outrider/offline/deeplink"
+	"outrider/offline/roster"
+)
+
+// How long certificates last. A lease that ends is the only revocation a
+// partition cannot hold up, so nothing is issued for ever.
+const (
+	adminValidity  = 5 * 365 * 24 * time.Hour
+	nodeValidity   = 2 * 365 * 24 * time.Hour
+	userValidity   = 365 * 24 * time.Hour
+	backdate       = time.Hour // for clocks that run behind the issuer's
+	linkTTLDefault = 7 * 24 * time.Hour
+	linkTTLMax     = 30 * 24 * time.Hour
+)
+
+// ErrAdminPassword means that the admin password is wrong.
+var ErrAdminPassword = errors.New("wrong admin password")
+
+// ErrNotAdmin means that no admin key lies on this node.
+var ErrNotAdmin = errors.New("this node holds no admin key; run this where `outrider network create` was run")
+
+// ErrLoopback means that a link would lead nowhere from another machine.
+var ErrLoopback = errors.New("this node is reachable from this machine only, so a link to it would lead nowhere; name an address with --address, or set gossip.listen")
+
+// adminKeys are what makes a node an admin's: sealed under a password in
+// admin/keys.
+type adminKeys struct {
+	RootSeed  [32]byte `cbor:"1,keyasint"`
+	AdminSeed [32]byte `cbor:"2,keyasint"`
+	Admin     []byte   `cbor:"3,keyasint"` // certificate
+}
+
+// CreateNetwork founds a network with this node as its first. The root and
+// admin keys are sealed under adminPassword.
+func (h *Home) CreateNetwork(ctx context.Context, name string, preset identity.Preset, adminPassword []byte) (*identity.RootRecord, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state.Network != nil {
+		return nil, fmt.Errorf("node: create network: %w (%s)", ErrHasNetwork, h.state.Network.Name)
+	}
+	root, rootKey, err := identity.CreateRoot(name, preset, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("node: create network: %w", err)
+	}
+	adminKey, err := identity.NewPrivateKey()
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	admin, err := rootKey.IssueAdmin(root.ID(), identity.Certificate{
+		Key: adminKey.Public(), Roles: identity.RoleAdmin, NotBefore: now.Add(-backdate), NotAfter: now.Add(adminValidity),
+	})
+	if err != nil {
+		return nil, err
+	}
+	self, err := identity.Issue(root.ID(), adminKey, identity.Certificate{
+		Class: identity.ClassNode, Key: h.key.Public(), NotBefore: now.Add(-backdate), NotAfter: now.Add(nodeValidity),
+	})
+	if err != nil {
+		return nil, err
+	}
+	secret, err := identity.NewNetworkSecret(1)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.saveAdmin(ctx, adminPassword, adminKeys{RootSeed: rootKey.Seed(), AdminSeed: adminKey.Seed(), Admin: admin.Raw()}); err != nil {
+		return nil, err
+	}
+	chain := identity.Chain{self, admin}
+	h.state.Network = &membership{ID: root.ID(), Name: root.Name(), Root: root.Raw(), Secrets: []networkSecret{secretState(secret)}, Chain: chain.Marshal()}
+	h.publish(roster.Certificate(identity.Chain{admin}), roster.Certificate(chain))
+	return root, h.save()
+}
+
+var adminAAD = []byte("outrider/v1/admin-keys\x00")
+
+func (h *Home) saveAdmin(ctx context.Context, password []byte, k adminKeys) error {
+	plain, err := identity.Marshal(k)
+	if err != nil {
+		return err
+	}
+	defer clear(plain)
+	sealed, err := kdf.Lock(ctx, password, plain, adminAAD, kdf.Default())
+	if err != nil {
+		return fmt.Errorf("node: seal admin keys: %w", err)
+	}
+	if err := os.MkdirAll(h.path("admin"), 0o700); err != nil {
+		return fmt.Errorf("node: seal admin keys: %v", err)
+	}
+	return replaceFile(h.path("admin", "keys"), sealed)
+}
+
+// IsAdmin reports whether an admin key lies on this node.
+func (h *Home) IsAdmin() bool {
+	_, err := os.Stat(h.path("admin", "keys"))
+	return err == nil
+}
+
+// An admin is an unlocked admin key.
+type admin struct {
+	key  identity.PrivateKey
+	cert identity.Certificate
+}
+
+func (h *Home) openAdmin(ctx context.Context, password []byte) (admin, error) {
+	sealed, err := os.ReadFile(h.path("admin", "keys"))
+	if err != nil {
+		return admin{}, fmt.Errorf("node: open admin keys: %w", ErrNotAdmin)
+	}
+	plain, err := kdf.Unlock(ctx, password, sealed, adminAAD)
+	if errors.Is(err, kdf.ErrPassword) {
+		return admin{}, fmt.Errorf("node: open admin keys: %w", ErrAdminPassword)
+	}
+	if err != nil {
+		return admin{}, fmt.Errorf("node: open admin keys: %w", err)
+	}
+	defer clear(plain)
+	var k adminKeys
+	if err := identity.Unmarshal(plain, &k); err != nil {
+		return admin{}, fmt.Errorf("node: open admin keys: %w", err)
+	}
+	cert, err := identity.ParseCertificate(k.Admin)
+	return admin{key: identity.PrivateKeyFromSeed(k.AdminSeed), cert: cert}, err
+}
+
+// A UserRequest asks for a user.
+type UserRequest struct {
+	Name          string
+	AdminPassword []byte
+	TTL           time.Duration // of the link; 0 is 7 days
+	Addrs         []string      // for the link, best first; at most 3
+	Guest         bool
+}
+
+// A UserLink is what a new user's node is handed.
+type UserLink struct {
+	User     identity.UserID
+	Name     string
+	Frame    []byte // sealed join object; deeplink.Link makes the link
+	Password string // six words
+	Expires  time.Time
+	Addrs    []string
+}
+
+// InviteUser issues a join link that lets another node enter the network with
+// the user on it.
+func (h *Home) InviteUser(ctx context.Context, q UserRequest) (UserLink, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	ttl, err := h.checkInvite(&q)
+	if err != nil {
+		return UserLink{}, err
+	}
+	a, err := h.openAdmin(ctx, q.AdminPassword)
+	if err != nil {
+		return UserLink{}, err
+	}
+	user, now := newUserID(), time.Now()
+	join, err := h.newTicket(a, user, q, now, now.Add(ttl))
+	if err != nil {
+		return UserLink{}, err
+	}
+	content, err := deeplink.NewJoin(join)
+	if err != nil {
+		return UserLink{}, err
+	}
+	words, err := deeplink.Words()
+	if err != nil {
+		return UserLink{}, err
+	}
+	frame, err := deeplink.Seal(ctx, content, a.key, []byte(words), kdf.Default())
+	if err != nil {
+		return UserLink{}, err
+	}
+	if err := h.publishName(a.key, user, q.Name); err != nil {
+		return UserLink{}, err
+	}
+	h.publish(roster.Certificate(join.Chain()))
+	link := UserLink{User: user, Name: q.Name, Frame: frame, Password: words, Expires: join.Expiry, Addrs: q.Addrs}
+	return link, h.save()
+}
+
+func (h *Home) checkInvite(q *UserRequest) (time.Duration, error) {
+	if h.state.Network == nil {
+		return 0, fmt.Errorf("node: add user: %w", ErrNoNetwork)
+	}
+	if err := checkName("user", q.Name, roster.MaxName); err != nil {
+		return 0, err
+	}
+	if len(q.Addrs) == 0 {
+		return 0, fmt.Errorf("node: add user: %w", ErrLoopback)
+	}
+	ttl := q.TTL
+	if ttl == 0 {
+		ttl = linkTTLDefault
+	}
+	if ttl < time.Minute || ttl > linkTTLMax {
+		return 0, fmt.Errorf("node: add user: a link can be valid from 1 minute to %d days, not %v", int(linkTTLMax.Hours())/24, ttl)
+	}
+	return ttl, nil
+}
+
+// newTicket makes a delegate that may certify one node and this user once.
+func (h *Home) newTicket(a admin, user identity.UserID, q UserRequest, now, expiry time.Time) (deeplink.Join, error) {
+	m := h.state.Network
+	key, err := identity.NewPrivateKey()
+	if err != nil {
+		return deeplink.Join{}, err
+	}
+	roles := identity.RoleUser | identity.RoleNode
+	if q.Guest {
+		roles |= identity.RoleGuest
+	}
+	delegate, err := identity.Issue(m.ID, a.key, identity.Certificate{
+		Class: identity.ClassDelegate, Subject: user[:], Key: key.Public(), Roles: roles, Generation: 1,
+		NotBefore: now.Add(-backdate), NotAfter: expiry.Add(identity.ProvisionalGrace),
+	})
+	if err != nil {
+		return deeplink.Join{}, err
+	}
+	j := deeplink.Join{
+		Network: m.ID, Name: m.Name, Admin: a.cert, Delegate: delegate, DelegateSeed: key.Seed(),
+		Secret: m.Secrets[0].secret(), Addrs: q.Addrs, Expiry: expiry.Truncate(time.Minute),
+	}
+	_, err = rand.Read(j.TicketID[:])
+	_, err2 := rand.Read(j.TicketSecret[:])
+	return j, errors.Join(err, err2)
+}
+
+// HostUser issues a user whose keys lie on this node, certified by the admin
+// at once.
+func (h *Home) HostUser(ctx context.Context, q UserRequest, password []byte) (identity.UserID, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m := h.state.Network
+	if m == nil {
+		return identity.UserID{}, fmt.Errorf("node: add user: %w", ErrNoNetwork)
+	}
+	if err := checkName("user", q.Name, roster.MaxName); err != nil {
+		return identity.UserID{}, err
+	}
+	a, err := h.openAdmin(ctx, q.AdminPassword)
+	if err != nil {
+		return identity.UserID{}, err
+	}
+	key, err := identity.NewPrivateKey()
+	if err != nil {
+		return identity.UserID{}, err
+	}
+	id, now := newUserID(), time.Now()
+	cert, err := identity.Issue(m.ID, a.key, identity.Certificate{
+		Class: identity.ClassUser, Subject: id[:], Key: key.Public(), Generation: 1,
+		NotBefore: now.Add(-backdate), NotAfter: now.Add(userValidity),
+	})
+	if err != nil {
+		return identity.UserID{}, err
+	}
+	if err := h.addHosted(ctx, id, q.Name, key, identity.Chain{cert, a.cert}, password); err != nil {
+		return identity.UserID{}, err
+	}
+	return id, errors.Join(h.publishName(a.key, id, q.Name), h.save())
+}
+
+// addHosted makes a device of the user on this node, seals the keys under the
+// password and notes what has to be published.
+func (h *Home) addHosted(ctx context.Context, id identity.UserID, name string, user identity.PrivateKey, chain identity.Chain, password []byte) error {
+	device, err := identity.NewPrivateKey()
+	if err != nil {
+		return err
+	}
+	cert, err := identity.IssueDevice(h.state.Network.ID, user, device, identity.Certificate{
+		Subject: id[:], Generation: chain.Leaf().Generation, NotBefore: chain.Leaf().NotBefore, NotAfter: chain.Leaf().NotAfter,
+	})
+	if err != nil {
+		return err
+	}
+	whole := append(identity.Chain{cert}, chain...)
+	sealed, err := chat.SealKeys(ctx, id, password, chat.Keys{User: user, Device: device, Chain: whole}, kdf.Default())
+	if err != nil {
+		return err
+	}
+	if err := h.SaveKeystore(id, sealed); err != nil {
+		return err
+	}
+	h.state.Users = append(h.state.Users, hosted{ID: id, Name: name})
+	h.publish(roster.Certificate(chain), roster.Certificate(whole))
+	return nil
+}
+
+// A JoinRequest applies a join link on this node.
+type JoinRequest struct {
+	Link         string
+	LinkPassword []byte
+	Name         string // what the user is called here until the network tells
+	Password     []byte // of the user's keys on this node
+}
+
+// Join enters the network that a link is for, or adds the link's user to this
+// node if it is in that network already. Nobody needs to be in reach.
+func (h *Home) Join(ctx context.Context, q JoinRequest, clock identity.Clock) (identity.UserID, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	j, _, err := deeplink.OpenJoin(ctx, q.Link, q.LinkPassword, clock)
+	if err != nil {
+		return identity.UserID{}, err
+	}
+	user := identity.UserID(j.Delegate.Subject)
+	if err := h.checkJoin(j, user); err != nil {
+		return user, err
+	}
+	if h.state.Network == nil {
+		if err := h.enter(j); err != nil {
+			return user, err
+		}
+	}
+	if j.Delegate.Roles&identity.RoleUser == 0 {
+		return identity.UserID{}, h.save()
+	}
+	key, err := identity.NewPrivateKey()
+	if err != nil {
+		return user, err
+	}
+	chain, err := j.CertifyUser(key.Public())
+	if err != nil {
+		return user, err
+	}
+	if err := h.addHosted(ctx, user, q.Name, key, chain, q.Password); err != nil {
+		return user, err
+	}
+	return user, h.save()
+}
+
+func (h *Home) checkJoin(j deeplink.Join, user identity.UserID) error {
+	m := h.state.Network
+	if m != nil && m.ID != j.Network {
+		return fmt.Errorf("node: join: %w (%s), and the link is for another (%s); use another --dir for that one", ErrHasNetwork, m.Name, j.Name)
+	}
+	if slices.ContainsFunc(h.state.Users, func(u hosted) bool { return u.ID == user }) {
+		return errors.New("node: join: this link was used on this node already; the user is here")
+	}
+	return nil
+}
+
+// enter makes this node a member: provisional, by the ticket's delegate.
+func (h *Home) enter(j deeplink.Join) error {
+	chain, err := j.CertifyNode(h.ID())
+	if err != nil {
+		return err
+	}
+	h.state.Network = &membership{
+		ID: j.Network, Name: j.Name, Secrets: []networkSecret{secretState(j.Secret)}, Chain: chain.Marshal(), Seeds: j.Addrs,
+	}
+	h.publish(roster.Certificate(identity.Chain{j.Admin}), roster.Certificate(j.Chain()), roster.Certificate(chain))
+	return nil
+}
+
+func (h *Home) publishName(signer identity.PrivateKey, user identity.UserID, name string) error {
+	o, err := roster.Profile(h.state.Network.ID, user, name, uint64(time.Now().Unix()), signer)
+	if err != nil {
+		return err
+	}
+	h.publish(o)
+	return nil
+}
+
+// publish notes control objects that this node must bring into the mesh.
+func (h *Home) publish(objects ...roster.Object) {
+	for _, o := range objects {
+		h.state.Publish = append(h.state.Publish, publication{Kind: uint8(o.Kind), Body: o.Body, Chain: o.Chain.Marshal()})
+	}
+}
+
+func (p publication) object() (roster.Object, error) {
+	o := roster.Object{Kind: roster.Kind(p.Kind), Body: p.Body}
+	if len(p.Chain) <= 1 { // an empty CBOR array
+		return o, nil
+	}
+	var err error
+	o.Chain, err = identity.ParseChain(p.Chain)
+	return o, err
+}
+
+func newUserID() (id identity.UserID) {
+	rand.Read(id[:]) // never fails: crypto/rand, since Go 1.24
+	return id
+}

@@ -1,0 +1,151 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+
+	"outrider/mesh/identity"
+	"outrider/mesh/identity/kdf"
+	"outrider/node/api"
+	"outrider/node/chat"
+	"outrider/node/config"
+	"outrider/offline/deeplink"
+)
+
+// provision gives the API what the operator may do to network and users.
+type provision struct{ n *Node }
+
+var _ api.Provision = provision{}
+
+func (p provision) Network(context.Context) (api.Network, error) {
+	m := p.n.home.network()
+	if m == nil {
+		return api.Network{}, api.ErrNoNetwork
+	}
+	out := api.Network{ID: m.ID, Name: m.Name, Fingerprint: deeplink.Fingerprint(m.ID), Admin: p.n.home.IsAdmin()}
+	if root, err := identity.ParseRoot(m.Root); err == nil {
+		out.Preset = root.Preset().String()
+	}
+	return out, nil
+}
+
+func (p provision) AddUser(ctx context.Context, u api.NewUser) (api.AddedUser, error) {
+	if p.n.agent == nil {
+		return api.AddedUser{}, errEnrolling
+	}
+	out, err := AddUser(ctx, p.n.home, p.n.cfg, u)
+	if err == nil {
+		p.n.publishSoon()
+	}
+	return out, err
+}
+
+func (p provision) Join(ctx context.Context, j api.NewJoin) (api.Joined, error) {
+	out, err := Join(ctx, p.n.home, j)
+	if err != nil {
+		return out, err
+	}
+	if p.n.agent != nil {
+		p.n.publishSoon()
+		out.Reached = p.n.agent.Status().Links > 0
+	}
+	return out, nil
+}
+
+// AddUser issues a user on a node's folder, whether the node runs or not.
+func AddUser(ctx context.Context, h *Home, c config.Config, u api.NewUser) (api.AddedUser, error) {
+	q := UserRequest{Name: u.Name, AdminPassword: u.AdminPassword, TTL: u.TTL, Addrs: u.Addrs}
+	for _, r := range u.Roles {
+		if r != "guest" {
+			return api.AddedUser{}, fmt.Errorf("node: add user: role %q is not known; known is guest: %w", r, chat.ErrInvalid)
+		}
+		q.Guest = true
+	}
+	if u.Here {
+		id, err := h.HostUser(ctx, q, u.Password)
+		return api.AddedUser{User: id, Name: u.Name}, provisionError(err)
+	}
+	if len(q.Addrs) == 0 {
+		q.Addrs = reachableAddrs(c)
+	}
+	for i, a := range q.Addrs {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			q.Addrs[i] = net.JoinHostPort(a, fmt.Sprint(c.GossipAddr().Port()))
+		}
+	}
+	l, err := h.InviteUser(ctx, q)
+	if err != nil {
+		return api.AddedUser{}, provisionError(err)
+	}
+	out := api.AddedUser{User: l.User, Name: l.Name, Link: deeplink.Link(l.Frame), Password: l.Password, Expires: l.Expires, Addrs: l.Addrs}
+	if host, _, err := net.SplitHostPort(l.Addrs[0]); err == nil {
+		out.PageLink, _ = deeplink.WebLink(net.JoinHostPort(host, "7443"), l.Frame) // missing if the address fits no URL
+	}
+	return out, nil
+}
+
+// Join applies a join link on a node's folder, whether the node runs or not.
+func Join(ctx context.Context, h *Home, j api.NewJoin) (api.Joined, error) {
+	id, err := h.Join(ctx, JoinRequest{Link: j.Link, LinkPassword: j.Password, Name: j.Name, Password: j.UserPassword}, h.clock())
+	if err != nil {
+		return api.Joined{}, provisionError(err)
+	}
+	m := h.network()
+	return api.Joined{Network: m.ID, NetworkName: m.Name, User: id, Name: j.Name, Hint: joinHint(m)}, nil
+}
+
+// joinHint says what to look at when nobody answers.
+func joinHint(m *membership) string {
+	if len(m.Seeds) == 0 {
+		return "the link names no address: the node waits to be found by a neighbour"
+	}
+	return fmt.Sprintf("the node will try %v; if nobody answers, look at that address and at the firewall: gossip needs udp and tcp on its port, the mesh udp and tcp on 7411", m.Seeds)
+}
+
+// reachableAddrs returns this node's gossip addresses as others may reach it,
+// best first: those advertised, else those of the interfaces.
+func reachableAddrs(c config.Config) []string {
+	listen := c.GossipAddr()
+	port := fmt.Sprint(listen.Port())
+	var out []string
+	for _, a := range c.MeshAdvertise() {
+		if host, _, err := net.SplitHostPort(a); err == nil {
+			out = append(out, net.JoinHostPort(host, port))
+		}
+	}
+	switch {
+	case len(out) > 0:
+	case listen.Addr().IsUnspecified():
+		for _, ip := range interfaceIPs() {
+			out = append(out, net.JoinHostPort(ip.String(), port))
+		}
+		// IPv4 first: shorter in the link, and more often what works.
+		slices.SortStableFunc(out, func(a, b string) int { return len(a) - len(b) })
+	case !listen.Addr().IsLoopback():
+		out = append(out, listen.String())
+	}
+	return out[:min(len(out), deeplink.MaxAddrs)]
+}
+
+// provisionError sorts errors into the classes the API tells apart.
+func provisionError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, ErrNoNetwork):
+		return fmt.Errorf("%w: %w", api.ErrNoNetwork, err)
+	case errors.Is(err, ErrAdminPassword):
+		return fmt.Errorf("%w: %w", chat.ErrPassword, err)
+	case errors.Is(err, kdf.ErrBusy):
+		return fmt.Errorf("%w: %w", chat.ErrBusy, err)
+	case errors.Is(err, ErrHasNetwork):
+		return fmt.Errorf("%w: %w", api.ErrConflict, err)
+	case errors.Is(err, deeplink.ErrDamaged), errors.Is(err, deeplink.ErrVersion), errors.Is(err, deeplink.ErrPassword),
+		errors.Is(err, deeplink.ErrIssuer), errors.Is(err, deeplink.ErrExpired), errors.Is(err, deeplink.ErrTooLarge), errors.Is(err, kdf.ErrParams):
+		return fmt.Errorf("%w: %w", api.ErrLink, err)
+	}
+	return fmt.Errorf("%w: %w", err, chat.ErrInvalid)
+}

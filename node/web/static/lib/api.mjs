@@ -1,0 +1,139 @@
+// The node's HTTP API as functions. Paths and shapes are those of API.md.
+import { learnClock } from './i18n.mjs';
+
+const BASE = '/v1';
+const TIMEOUT_MS = 20000;
+
+/**
+ * Why a call did not work. code is the node's stable code, or 'unreachable'
+ * when no answer came; message and hint are the node's English prose.
+ */
+export class ApiError extends Error {
+  constructor(status, code, message = '', hint = '', retryAfter = 0, body = null) {
+    super(message || code);
+    Object.assign(this, { status, code, hint, retryAfter, body });
+  }
+}
+
+let onSessionGone = () => {};
+
+/** Is called whenever the node says that there is no session (any more). */
+export function whenSessionGone(fn) {
+  onSessionGone = fn;
+}
+
+async function failure(response) {
+  const body = await response.json().catch(() => null);
+  const e = body?.error ?? {};
+  const wait = Number(response.headers.get('Retry-After'));
+  return new ApiError(response.status, String(e.code || `http_${response.status}`), String(e.message || ''), String(e.hint || ''),
+    Number.isFinite(wait) && wait > 0 ? Math.min(wait, 86400) : 0, body);
+}
+
+async function call(method, path, { body, quiet } = {}) {
+  const headers = { Accept: 'application/json', 'X-Outrider': '1' };
+  if (body !== undefined) headers['Content-Type'] = 'application/json';
+  let response;
+  try {
+    response = await fetch(BASE + path, {
+      method, headers, credentials: 'same-origin', cache: 'no-store', redirect: 'error',
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+  } catch (cause) {
+    throw new ApiError(0, 'unreachable', String(cause));
+  }
+  learnClock(response.headers.get('Date'));
+  if (!response.ok) {
+    const e = await failure(response);
+    if (e.status === 401 && !quiet) onSessionGone();
+    throw e;
+  }
+  if (response.status === 204) return null;
+  try {
+    return await response.json();
+  } catch (cause) {
+    throw new ApiError(response.status, 'unreachable', String(cause)); // cut off in the middle
+  }
+}
+
+/** A list answer is an array, or an object that holds it under name. */
+function listed(answer, name) {
+  const l = Array.isArray(answer) ? answer : answer?.[name];
+  return Array.isArray(l) ? l : [];
+}
+
+const id = encodeURIComponent;
+const query = (o) => {
+  const q = new URLSearchParams();
+  for (const [k, v] of Object.entries(o)) if (v !== undefined && v !== null && v !== '') q.set(k, String(v));
+  const s = q.toString();
+  return s && `?${s}`;
+};
+
+export const status = (quiet = false) => call('GET', '/status', { quiet });
+export const session = () => call('GET', '/session', { quiet: true });
+export const login = (user, password) => call('POST', '/session', { body: { user, password }, quiet: true });
+export const logout = () => call('DELETE', '/session', { quiet: true });
+export const users = async () => listed(await call('GET', '/users'), 'users');
+export const peers = async () => listed(await call('GET', '/peers'), 'peers');
+export const links = async () => listed(await call('GET', '/links'), 'links');
+export const conversations = async () => listed(await call('GET', '/conversations'), 'conversations');
+export const messages = async (conversation, before, limit) =>
+  listed(await call('GET', `/conversations/${id(conversation)}/messages${query({ before, limit })}`), 'messages');
+export const failures = async () => listed(await call('GET', '/failures'), 'messages');
+export const message = (m) => call('GET', `/messages/${id(m)}`);
+export const why = (m) => call('GET', `/messages/${id(m)}/why`);
+export const retry = (m) => call('POST', `/messages/${id(m)}/retry`);
+export const recall = (m) => call('POST', `/messages/${id(m)}/recall`);
+export const read = (m) => call('POST', `/messages/${id(m)}/read`);
+export const send = (draft) => call('POST', '/messages', { body: draft });
+export const sendLocation = (draft) => call('POST', '/locations', { body: draft });
+export const fileURL = (m) => `${BASE}/files/${id(m)}`;
+export const eventsURL = `${BASE}/events`;
+
+/** A complete file's bytes as a Blob of at most limit bytes, for a preview. */
+export const fileBlob = async (m, limit) => {
+  const response = await fetch(fileURL(m), { credentials: 'same-origin', headers: { 'X-Outrider': '1' }, signal: AbortSignal.timeout(120000) })
+    .catch((cause) => { throw new ApiError(0, 'unreachable', String(cause)); });
+  if (!response.ok) throw await failure(response);
+  const blob = await response.blob();
+  if (blob.size > limit) throw new ApiError(0, 'too_large');
+  return blob;
+};
+
+/**
+ * Sends a file. onProgress gets (sent, total) bytes. Returns {done, abort}:
+ * done is the message, or rejects with ApiError (code 'aborted' after abort).
+ * XMLHttpRequest, because fetch tells nothing of an upload's progress.
+ */
+export function upload(to, file, options, onProgress) {
+  const xhr = new XMLHttpRequest();
+  const done = new Promise((resolve, reject) => {
+    xhr.open('POST', `${BASE}/files${query({ to, name: file.name, ...options })}`);
+    xhr.setRequestHeader('X-Outrider', '1');
+    xhr.setRequestHeader('Accept', 'application/json');
+    xhr.setRequestHeader('Content-Type', /^[\w.+-]+\/[\w.+-]+$/.test(file.type) ? file.type : 'application/octet-stream');
+    xhr.upload.onprogress = (e) => onProgress(e.loaded, e.lengthComputable ? e.total : file.size);
+    xhr.onerror = () => reject(new ApiError(0, 'unreachable'));
+    xhr.onabort = () => reject(new ApiError(0, 'aborted'));
+    xhr.onload = () => finish(xhr, resolve, reject);
+    xhr.send(file);
+  });
+  return { done, abort: () => xhr.abort() };
+}
+
+function finish(xhr, resolve, reject) {
+  let body = null;
+  try {
+    body = JSON.parse(xhr.responseText);
+  } catch { /* judged by the status below */ }
+  if (xhr.status >= 200 && xhr.status < 300 && body) {
+    resolve(body);
+    return;
+  }
+  if (xhr.status === 401) onSessionGone();
+  const e = body?.error ?? {};
+  reject(new ApiError(xhr.status, String(e.code || `http_${xhr.status}`), String(e.message || ''), String(e.hint || ''),
+    Number(xhr.getResponseHeader('Retry-After')) || 0, body));
+}

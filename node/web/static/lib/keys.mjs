@@ -1,0 +1,33 @@
+// Keyboard shortcuts: single keys and "g x" pairs, never while somebody types
+// or with a modifier held.
+
+const PAIR_MS = 1500; // between g and its second key
+
+/**
+ * Listens for keys of bindings ({'/': fn, 'g c': fn}). busy() says that a
+ * dialog has the keyboard; then only the dialog's own keys work. Returns a
+ * function that ends it.
+ */
+export function shortcuts(bindings, busy) {
+  let first = '';
+  let timer = 0;
+  const forget = () => { first = ''; };
+  const onkey = (e) => {
+    if (e.defaultPrevented || e.isComposing || e.ctrlKey || e.metaKey || e.altKey || busy()) return;
+    if (e.key !== 'Escape' && typing(e.target)) return;
+    const pair = first ? `${first} ${e.key}` : e.key;
+    clearTimeout(timer);
+    first = '';
+    const fn = bindings[pair];
+    if (fn) {
+      if (fn(e) !== false) e.preventDefault();
+    } else if (Object.keys(bindings).some((k) => k.startsWith(`${e.key} `))) {
+      first = e.key;
+      timer = setTimeout(forget, PAIR_MS);
+    }
+  };
+  document.addEventListener('keydown', onkey);
+  return () => document.removeEventListener('keydown', onkey);
+}
+
+const typing = (el) => el instanceof HTMLElement && (el.isContentEditable || el.matches('textarea, select, input:not([type=radio]):not([type=checkbox]):not([type=button])'));

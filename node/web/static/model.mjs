@@ -1,0 +1,425 @@
+// What the page knows, and how it is kept true: a snapshot by HTTP, then events.
+// After every gap (a stream that ended, a node that restarted) the snapshot is
+// taken again, so a lost event can delay the page but never leave it wrong.
+// Everything lives in memory only and is forgotten at logout.
+import * as api from './lib/api.mjs';
+import { stream } from './lib/events.mjs';
+
+const PAGE = 50; // messages asked for at once
+const POLL_MS = 5000;
+const STATUS_MS = 30000;
+const KEPT_MESSAGES = 2000; // of one conversation in memory
+
+const blank = () => ({
+  me: null, status: null, banner: null, version: null, outdated: false,
+  connection: 'connecting', // live, polling, down
+  conversations: null, users: null, nodes: null, failures: [],
+  threads: new Map(), // conversation id -> {messages, more, fresh}
+  drafts: new Map(), // peer id -> {text, precedence, ttl}
+  uploads: new Map(), // peer id -> [{name, size, sent, error, abort}]
+  open: null, // the conversation on the screen
+});
+
+export const state = blank();
+
+// ---- observers -------------------------------------------------------------
+
+const observers = new Map();
+const pending = new Set();
+
+/** Calls fn after topic changed. Returns a function that ends it. */
+export function on(topics, fn) {
+  for (const topic of [].concat(topics)) {
+    if (!observers.has(topic)) observers.set(topic, new Set());
+    observers.get(topic).add(fn);
+  }
+  return () => [].concat(topics).forEach((topic) => observers.get(topic).delete(fn));
+}
+
+/** Tells the observers of topics that something changed. */
+export function changed(...topics) {
+  if (pending.size === 0) setTimeout(flush, 0);
+  topics.forEach((x) => pending.add(x));
+}
+
+function flush() {
+  const topics = [...pending];
+  pending.clear();
+  const called = new Set();
+  for (const topic of topics) {
+    for (const fn of observers.get(topic) ?? []) {
+      if (called.has(fn)) continue;
+      called.add(fn);
+      fn(topic);
+    }
+  }
+}
+
+// ---- session ---------------------------------------------------------------
+
+let live = null;
+let poll = 0;
+let statusTimer = 0;
+
+/** Takes the session of an answer and starts to follow the node. */
+export async function begin(session) {
+  if (state.me && state.me.id !== session.user_id) forget();
+  state.me = { id: session.user_id, name: session.name };
+  changed('session');
+  await refresh();
+  follow();
+}
+
+/** Drops everything that belongs to a user. */
+export function forget() {
+  halt();
+  for (const list of state.uploads.values()) list.forEach((u) => u.abort?.());
+  readAsked.clear();
+  Object.assign(state, blank(), { version: state.version });
+  changed('session', 'conversations', 'thread', 'users', 'nodes', 'failures', 'connection', 'status', 'uploads');
+}
+
+/** Stops following, keeps what is shown and typed: the session is gone, the user may come back. */
+export function halt() {
+  live?.stop();
+  live = null;
+  clearInterval(poll);
+  clearInterval(statusTimer);
+  poll = 0;
+}
+
+export const logout = async () => {
+  halt();
+  await api.logout().catch(() => {}); // a node that does not answer has no session to keep
+};
+
+// ---- following the node ----------------------------------------------------
+
+function follow() {
+  halt();
+  live = stream(api.eventsURL, { onOpen, onEvent, onDown, onGone: () => gone() });
+  statusTimer = setInterval(() => refreshStatus().catch(() => {}), STATUS_MS);
+}
+
+let gone = () => {};
+/** Is called when the session has ended on the node. */
+export function whenGone(fn) {
+  gone = () => { halt(); fn(); };
+  api.whenSessionGone(gone);
+}
+
+function setConnection(value) {
+  if (state.connection === value) return;
+  state.connection = value;
+  changed('connection');
+}
+
+function onOpen() {
+  clearInterval(poll);
+  poll = 0;
+  setConnection('live');
+  refresh().catch(() => {}); // covers whatever the gap swallowed
+}
+
+function onDown() {
+  if (state.connection === 'live') setConnection('connecting');
+  if (poll) return;
+  const tick = () => refresh().then(() => { if (poll) setConnection('polling'); }, (e) => {
+    if (e.code === 'unreachable') setConnection('down');
+  });
+  poll = setInterval(tick, POLL_MS);
+  tick();
+}
+
+/** Tries to reach the node at once. */
+export const poke = () => live?.poke();
+
+function onEvent(event) {
+  let data;
+  try {
+    data = JSON.parse(event.data);
+  } catch {
+    return; // an event we cannot read is as good as lost; the next refresh repairs it
+  }
+  switch (event.type) {
+    case 'message': case 'state': case 'file': onMessage(event.type, data.message ?? data); break;
+    case 'banner': setBanner(data.banner ?? data); break;
+    case 'contact': soon('users'); soon('conversations'); break;
+    case 'link': soon('nodes'); soon('status'); break;
+    case 'reset': refresh().catch(() => {}); break; // the node no longer has the events in between
+    default: // hello, and what a later version may tell
+  }
+}
+
+function onMessage(type, m) {
+  if (!m || typeof m.id !== 'string') return;
+  const thread = m.conversation ? state.threads.get(m.conversation) : threadOf(m.id);
+  const known = thread?.messages.find((x) => x.id === m.id);
+  if (known) put(thread, { ...known, ...m });
+  else if (type === 'message' && thread && m.type) put(thread, m);
+  else if (thread) soon('thread');
+  const conversation = (state.conversations ?? []).find((c) => c.last?.id === m.id);
+  if (conversation) {
+    conversation.last = { ...conversation.last, ...m };
+    changed('conversations');
+  }
+  if (type !== 'file') soon('conversations');
+  if (type === 'state' || state.failures.some((f) => f.id === m.id)) soon('failures');
+}
+
+/** Whether the user sent the message. */
+export const isOwn = (m) => m.outgoing ?? m.from?.id === state.me?.id;
+
+const threadOf = (id) => [...state.threads.values()].find((x) => x.messages.some((m) => m.id === id));
+
+/** Adds or replaces one message; a new one is the newest. */
+function put(thread, m) {
+  const i = thread.messages.findIndex((x) => x.id === m.id);
+  if (i >= 0) thread.messages[i] = m;
+  else thread.messages.push(m);
+  changed('thread');
+}
+
+function setBanner(b) {
+  if (!b || typeof b.state !== 'string') return;
+  state.banner = b;
+  changed('status');
+}
+
+// ---- refreshing ------------------------------------------------------------
+
+const refreshers = {
+  conversations: async () => { state.conversations = await api.conversations(); changed('conversations'); },
+  users: async () => { state.users = await api.users(); changed('users'); },
+  nodes: async () => { state.nodes = join(await api.peers(), await api.links()); changed('nodes'); },
+  failures: async () => { state.failures = await api.failures(); changed('failures'); },
+  status: refreshStatus,
+  thread: async () => { if (state.open) await loadNewest(state.open); },
+};
+
+async function refreshStatus() {
+  const s = await api.status();
+  state.outdated = state.version !== null && s.version !== undefined && s.version !== state.version;
+  state.version ??= s.version ?? null;
+  state.status = s;
+  if (s.banner) state.banner = s.banner;
+  changed('status');
+}
+
+const SOON_MS = 200;
+const soonTimers = new Map();
+
+/** Refreshes a part shortly; a burst of events becomes one request. */
+export function soon(part) {
+  if (soonTimers.has(part)) return;
+  soonTimers.set(part, setTimeout(() => {
+    soonTimers.delete(part);
+    refreshers[part]().catch(() => {}); // the stream or the poll says when the node is away
+  }, SOON_MS));
+}
+
+/** Takes the whole snapshot again. Rejects when the node cannot be reached. */
+export async function refresh() {
+  if (!state.me) return;
+  const parts = ['conversations', 'users', 'failures', 'status', 'thread'];
+  if (state.nodes) parts.push('nodes');
+  const outcomes = await Promise.allSettled(parts.map((p) => refreshers[p]()));
+  const bad = outcomes.find((o) => o.status === 'rejected' && o.reason.code === 'unreachable');
+  if (bad) throw bad.reason;
+}
+
+/** A neighbour as the mesh screen shows it: what is known of the node, and its link. */
+function join(peers, links) {
+  const all = new Map();
+  for (const p of peers) if (p?.id) all.set(p.id, { ...p, addrs: p.addrs ?? [] });
+  for (const l of links) {
+    const id = l?.node;
+    if (!id) continue;
+    const known = all.get(id);
+    if (known?.since && l.since && Date.parse(known.since) > Date.parse(l.since)) continue;
+    all.set(id, { ...known, ...l, id, name: l.name || known?.name, addrs: known?.addrs ?? (l.addr ? [l.addr] : []) });
+  }
+  return [...all.values()];
+}
+
+// ---- conversations ---------------------------------------------------------
+
+const newThread = () => ({ messages: [], more: false, fresh: false });
+
+/** Loads the newest page; older pages that are already here stay when they connect. */
+export async function loadNewest(conversation) {
+  const page = await api.messages(conversation, undefined, PAGE);
+  const thread = state.threads.get(conversation) ?? newThread();
+  const ids = new Set(page.map((m) => m.id));
+  const first = thread.messages.findIndex((m) => ids.has(m.id));
+  const older = first > 0 ? thread.messages.slice(0, first) : [];
+  if (older.length === 0) thread.more = page.length >= PAGE;
+  thread.messages = [...older, ...page].slice(-KEPT_MESSAGES);
+  thread.fresh = true;
+  state.threads.set(conversation, thread);
+  settleDrafts(conversation, thread);
+  changed('thread');
+}
+
+export async function loadOlder(conversation) {
+  const thread = state.threads.get(conversation);
+  if (!thread?.messages.length) return;
+  const page = await api.messages(conversation, thread.messages[0].id, PAGE);
+  const known = new Set(thread.messages.map((m) => m.id));
+  const fresh = page.filter((m) => !known.has(m.id));
+  thread.messages = [...fresh, ...thread.messages];
+  thread.more = page.length >= PAGE && fresh.length > 0 && thread.messages.length < KEPT_MESSAGES;
+  changed('thread');
+}
+
+export const conversationWith = (userID) => (state.conversations ?? []).find((c) => c.with?.id === userID) ?? null;
+
+export const unread = () => (state.conversations ?? []).reduce((n, c) => n + (Number(c.unread) || 0), 0);
+
+const readAsked = new Set();
+
+/** Marks what the user now sees as read; each message is asked for once. */
+export async function markRead(conversation) {
+  const thread = state.threads.get(conversation);
+  const news = (thread?.messages ?? []).filter((m) => !isOwn(m) && m.state !== 'read' && !readAsked.has(m.id) &&
+    m.state !== 'expired' && m.state !== 'recalled');
+  if (!news.length) return;
+  news.forEach((m) => readAsked.add(m.id));
+  const row = (state.conversations ?? []).find((c) => c.id === conversation);
+  if (row?.unread) {
+    row.unread = 0;
+    changed('conversations');
+  }
+  for (const m of news) {
+    try {
+      await api.read(m.id);
+    } catch (e) {
+      if (e.code === 'unreachable' || e.status >= 500) readAsked.delete(m.id); // asked again when it is seen next
+    }
+  }
+  soon('conversations');
+}
+
+// ---- sending ---------------------------------------------------------------
+
+export function draftFor(peer) {
+  if (!state.drafts.has(peer)) state.drafts.set(peer, { text: '', precedence: 'ROUTINE', ttl: 0, unsure: null });
+  return state.drafts.get(peer);
+}
+
+const options = (d) => ({ precedence: d.precedence === 'ROUTINE' ? undefined : d.precedence.toLowerCase(), ttl_s: d.ttl || undefined });
+
+/** Takes the answer of a call that sent: shows the message at once. */
+function sent(m) {
+  if (!m?.id) return m;
+  if (m.conversation) {
+    const thread = state.threads.get(m.conversation) ?? newThread();
+    state.threads.set(m.conversation, thread);
+    put(thread, { ...thread.messages.find((x) => x.id === m.id), ...m });
+  }
+  soon('conversations');
+  return m;
+}
+
+/**
+ * Sends the draft's text. The draft is emptied only when the node has said
+ * that the message is durable. When no answer came it may have been taken all
+ * the same: then the draft is marked unsure and settled by the next refresh.
+ */
+export async function sendDraft(peer) {
+  const d = draftFor(peer);
+  const text = d.text;
+  const conversation = conversationWith(peer)?.id;
+  const known = new Set((state.threads.get(conversation)?.messages ?? []).map((m) => m.id));
+  try {
+    const m = await api.send({ to: peer, text, ...options(d) });
+    if (d.text === text) d.text = '';
+    Object.assign(d, { precedence: 'ROUTINE', ttl: 0, unsure: null });
+    return sent(m);
+  } catch (e) {
+    d.unsure = e.code === 'unreachable' ? { text, known } : null;
+    throw e;
+  }
+}
+
+/** Empties a draft whose message turned out to be sent although the answer was lost. */
+function settleDrafts(conversation, thread) {
+  const peer = (state.conversations ?? []).find((c) => c.id === conversation)?.with?.id;
+  const d = state.drafts.get(peer);
+  if (!d?.unsure) return;
+  const { text, known } = d.unsure;
+  const there = thread.messages.some((m) => !known.has(m.id) && isOwn(m) && m.text === text);
+  if (!there) return;
+  if (d.text === text) d.text = '';
+  d.unsure = null;
+  changed('drafts');
+}
+
+export async function sendPosition(peer, position) {
+  const d = draftFor(peer);
+  const m = sent(await api.sendLocation({ to: peer, ...position, ...options(d) }));
+  Object.assign(d, { precedence: 'ROUTINE', ttl: 0 });
+  return m;
+}
+
+/** Uploads files to peer, one after the other; each has a row in uploads until it is done or dismissed. */
+export function sendFiles(peer, files) {
+  const list = state.uploads.get(peer) ?? [];
+  state.uploads.set(peer, list);
+  const idle = !list.some((u) => !u.error);
+  for (const file of files) list.push({ key: crypto.getRandomValues(new Uint32Array(2)).join('-'), file, name: file.name, size: file.size, sent: 0, options: options(draftFor(peer)) });
+  changed('uploads');
+  if (idle) next(peer, list);
+}
+
+async function next(peer, list) {
+  const u = list.find((x) => !x.error);
+  if (!u) return;
+  try {
+    const { done, abort } = api.upload(peer, u.file, u.options, (n) => { u.sent = n; changed('uploads'); });
+    u.abort = abort;
+    sent(await done);
+    list.splice(list.indexOf(u), 1);
+  } catch (e) {
+    if (e.code === 'aborted') list.splice(list.indexOf(u), 1);
+    else u.error = e;
+  }
+  changed('uploads');
+  if (state.uploads.get(peer) === list) next(peer, list);
+}
+
+export function retryUpload(peer, u) {
+  const list = state.uploads.get(peer) ?? [];
+  const idle = !list.some((x) => !x.error);
+  Object.assign(u, { error: null, sent: 0 });
+  changed('uploads');
+  if (idle) next(peer, list);
+}
+
+export function dismissUpload(peer, u) {
+  const list = state.uploads.get(peer) ?? [];
+  if (u.abort && !u.error) u.abort();
+  else {
+    const i = list.indexOf(u);
+    if (i >= 0) list.splice(i, 1);
+  }
+  changed('uploads');
+}
+
+// ---- acting on messages ----------------------------------------------------
+
+/** Retries or recalls; the answer may be the message or nothing. */
+export async function act(action, id) {
+  const m = await api[action](id);
+  if (m?.id) onMessage('state', m);
+  soon('thread');
+  soon('failures');
+  soon('conversations');
+  return m;
+}
+
+/** The newest messages of all conversations, for the files screen; bounded. */
+export async function gather(limit = 50) {
+  const all = (state.conversations ?? []).slice(0, limit);
+  await Promise.allSettled(all.filter((c) => !state.threads.get(c.id)?.fresh).map((c) => loadNewest(c.id)));
+}

@@ -1,0 +1,143 @@
+// What is known of one message: its state, why it is there, and what can be done.
+import { h, replace } from '../lib/dom.mjs';
+import { icon } from '../lib/icons.mjs';
+import * as text from '../lib/text.mjs';
+import { ago, fullTime, number, span, t, until } from '../lib/i18n.mjs';
+import * as api from '../lib/api.mjs';
+import { act, on, state } from '../model.mjs';
+import { aged, announce, button, dialog, errorText, facts, isOwn, name, precedenceOf, shortID, stateMark, stateMeaning } from './parts.mjs';
+import { preview } from './chats.mjs';
+
+const ENDED = new Set(['expired', 'recalled', 'read']);
+
+/** What retry and recall apply to (decisions 22); the node has the last word. */
+export const canRetry = (m) => isOwn(m) && (m.state === 'queued' || m.state === 'failed');
+export const canRecall = (m) => isOwn(m) && !ENDED.has(m.state);
+
+/** The newest that the page knows of a message. */
+function known(id) {
+  for (const thread of state.threads.values()) {
+    const m = thread.messages.find((x) => x.id === id);
+    if (m) return m;
+  }
+  return state.failures.find((m) => m.id === id) ?? null;
+}
+
+/** Opens the details of a message and keeps them true while they are open. */
+export function details(id) {
+  const { body, close } = dialog(t('details.title'), { cls: 'sheet', onclose: () => off() });
+  const view = { id, why: null, error: null, asking: false, outcome: null };
+  const off = on(['thread', 'failures'], () => ask(view, body, close, true));
+  ask(view, body, close);
+}
+
+async function ask(view, body, close, quiet = false) {
+  if (view.asking) {
+    view.again = true;
+    return;
+  }
+  view.asking = true;
+  if (!quiet) paint(view, body, close);
+  try {
+    view.why = await api.why(view.id);
+    view.error = null;
+  } catch (e) {
+    view.error = e;
+  }
+  view.asking = false;
+  if (body.isConnected) paint(view, body, close);
+  if (view.again && body.isConnected) {
+    view.again = false;
+    ask(view, body, close, true);
+  }
+}
+
+function paint(view, body, close) {
+  const m = view.why?.message ?? known(view.id);
+  const focus = body.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
+  replace(body, m ? summary(m) : null, m ? way(m) : null, explanation(view, m),
+    view.outcome ? h('p', { class: 'notice', role: 'status' }, view.outcome) : null, m ? actions(view, m, body, close) : null, m ? rows(m) : null);
+  if (focus) body.querySelector(`[data-focus="${CSS.escape(focus)}"]`)?.focus();
+}
+
+function summary(m) {
+  return h('section', { class: 'details-state' },
+    h('blockquote', { class: 'quote', dir: 'auto' }, preview(m)),
+    h('p', { class: 'big-state' }, stateMark(m)), h('p', stateMeaning(m)));
+}
+
+const STEPS = ['queued', 'carried', 'at-node', 'delivered', 'read'];
+
+/** The steps of an own message as a line; words say which are done. */
+function way(m) {
+  if (!isOwn(m)) return null;
+  const steps = m.state === 'waiting-for-keys' ? ['waiting-for-keys', ...STEPS] : m.state === 'at-core' ? ['queued', 'carried', 'at-core', 'at-node', 'delivered', 'read'] : STEPS;
+  const at = steps.indexOf(m.state);
+  if (at < 0) return null;
+  return h('ol', { class: 'way', 'aria-label': t('details.path') }, steps.map((s, i) => {
+    const phase = i < at ? 'done' : i === at ? 'now' : 'open';
+    return h('li', { class: phase, 'aria-current': phase === 'now' ? 'step' : null }, icon(s), h('span', t(`state.${s}`)), h('span', { class: 'vh' }, t(`details.path_${phase}`)));
+  }));
+}
+
+/** A field of the explanation: a string, or a list of strings. */
+const lines = (v) => (Array.isArray(v) ? v : [v]).map((x) => (typeof x === 'string' ? text.label(x, 500) : '')).filter(Boolean).slice(0, 40);
+
+function explanation(view, m) {
+  if (view.error) return h('p', { class: 'error' }, icon('warn'), h('span', errorText(view.error)));
+  if (!view.why) return h('p', { class: 'quiet', role: 'status' }, t('details.asking'));
+  const w = view.why;
+  const reason = lines(m?.reason)[0];
+  const todo = lines(w.todo)[0] ?? lines(m?.hint)[0];
+  const known = lines(w.facts);
+  return h('section', { class: 'why', id: 'why' },
+    lines(w.summary).map((s) => h('p', { class: 'why-summary', dir: 'auto' }, s)),
+    reason ? [h('h3', t('details.reason')), h('p', { class: 'reason', dir: 'auto' }, icon('warn'), h('span', reason))] : null,
+    todo ? [h('h3', t('details.todo')), h('p', { dir: 'auto' }, todo)] : null,
+    lines(w.next).length ? [h('h3', t('details.next')), lines(w.next).map((s) => h('p', { dir: 'auto' }, s))] : null,
+    known.length ? [h('h3', t('details.facts')), h('ul', { class: 'why-facts' }, known.map((f) => h('li', { dir: 'auto' }, f)))] : null);
+}
+
+const timeRow = (time) => (Number.isNaN(Date.parse(time)) ? null : [fullTime(time), ' (', aged(time, ago), ')']);
+
+function rows(m) {
+  const left = until(m.expires);
+  return facts([
+    [t('details.from'), m.from ? [name(m.from), ' ', h('code', shortID(m.from.id))] : null],
+    [t('details.to'), m.to ? [name(m.to), ' ', h('code', shortID(m.to.id))] : null],
+    [t('details.sent'), timeRow(m.sent)],
+    [t('details.received'), timeRow(m.received)],
+    [t('details.delivered'), isOwn(m) && m.delivered?.m > 0 ? t('details.delivered_n', { have: m.delivered.n, n: m.delivered.m }) : null],
+    [t('details.expires'), Number.isFinite(left) ? [fullTime(m.expires), left > 0 ? ` (${t('message.expires', { span: span(left) })})` : ` (${t('message.expired')})`] : null],
+    [t('details.precedence'), t(`precedence.${precedenceOf(m)}`)],
+    [t('details.hops'), Number.isFinite(m.hops) && !isOwn(m) ? number(m.hops) : null],
+    [t('details.id'), h('code', text.label(m.id, 80))],
+  ]);
+}
+
+function actions(view, m, body, close) {
+  if (!canRetry(m) && !canRecall(m)) return null;
+  const run = (action, words) => async (e) => {
+    e.currentTarget.disabled = true;
+    try {
+      await act(action, m.id);
+      view.outcome = words;
+      announce(words);
+    } catch (error) {
+      view.outcome = errorText(error);
+    }
+    ask(view, body, close, true);
+  };
+  if (view.confirm) {
+    return h('div', { class: 'confirm', role: 'group', 'aria-label': t('details.recall') }, h('p', t('details.recall_ask')), h('div', { class: 'actions' },
+      button(t('details.recall_yes'), (e) => { view.confirm = false; run('recall', t('details.recalled'))(e); }, { kind: 'danger', iconName: 'recalled', 'data-focus': 'yes' }),
+      button(t('details.keep'), () => { view.confirm = false; paint(view, body, close); }, { 'data-focus': 'keep' })));
+  }
+  return h('div', { class: 'actions' },
+    canRetry(m) ? button(t('details.retry'), run('retry', t('details.retried')), { kind: 'primary', iconName: 'up', 'data-focus': 'retry' }) : null,
+    canRecall(m) ? button(t('details.recall'), () => {
+      view.confirm = true;
+      paint(view, body, close);
+      body.querySelector('[data-focus="keep"]')?.focus();
+    }, { iconName: 'recalled', 'data-focus': 'recall' }) : null);
+}

@@ -1,0 +1,146 @@
+// One message in a conversation.
+import { h, replace } from '../lib/dom.mjs';
+import { icon } from '../lib/icons.mjs';
+import * as text from '../lib/text.mjs';
+import { ago, clock, fullTime, now, number, t } from '../lib/i18n.mjs';
+import * as api from '../lib/api.mjs';
+import { formatLatLon, toMGRS } from '../lib/position.mjs';
+import { aged, announce, button, bytes, errorText, expiryChip, isOwn, nameText, percent, percentText, precedenceChip, precedenceOf, progress, stateMark, stateWord } from './parts.mjs';
+import { details } from './details.mjs';
+
+const LONG_TEXT = 1500; // characters shown at first
+const STALE_MS = 3600000; // a position older than this is marked
+const MAX_PREVIEW = 8 << 20; // bytes
+const PICTURES = new Set(['image/png', 'image/jpeg', 'image/webp', 'image/gif']); // what the browser decodes for certain, nothing that is a document
+
+/** What decides whether a message must be drawn again. */
+export const signature = (m, language) => JSON.stringify([m, language]);
+
+export function messageItem(m) {
+  const own = isOwn(m);
+  const p = precedenceOf(m);
+  const who = own ? t('message.from_you', { time: fullTime(m.sent) }) : t('message.from', { name: nameText(m.from), time: fullTime(m.sent) });
+  const bubble = h('article', { class: `bubble ${p.toLowerCase()}`, 'aria-label': who },
+    p === 'ROUTINE' ? null : h('div', { class: 'bubble-head' }, precedenceChip(p)),
+    h('div', { class: 'content' }, content(m)),
+    m.reason && m.state === 'failed' ? h('p', { class: 'reason' }, icon('warn'), h('bdi', text.label(m.reason, 300))) : null,
+    h('footer', { class: 'meta' }, h('time', { datetime: isoOrNull(m.sent), title: fullTime(m.sent) }, clock(m.sent)), expiryChip(m), stateButton(m)));
+  bubble.addEventListener('click', (e) => {
+    if (e.target.closest('a, button, input, label') || String(getSelection()) !== '') return;
+    details(m.id); // the whole bubble is the target for a thumb; the state button is it for keys
+  });
+  return h('li', { class: own ? 'message own' : 'message', 'data-id': m.id }, bubble);
+}
+
+const isoOrNull = (time) => (Number.isNaN(Date.parse(time)) ? null : new Date(time).toISOString());
+
+function stateButton(m) {
+  return h('button', { type: 'button', class: 'state-button', 'data-focus': 'state', 'aria-label': t('state.details', { state: stateWord(m) }), onclick: () => details(m.id) }, stateMark(m));
+}
+
+function content(m) {
+  if (m.type === 'text') return textContent(m.text);
+  if (m.type === 'file' && m.file) return fileContent(m);
+  if (m.type === 'location' && m.location) return positionContent(m);
+  if (m.state === 'recalled') return h('p', { class: 'quiet' }, t('message.recalled_text'));
+  return h('p', { class: 'quiet' }, t('message.unknown', { type: text.label(m.type, 40) }));
+}
+
+function textContent(raw) {
+  const whole = text.plain(raw);
+  const el = h('p', { class: 'text', dir: 'auto' });
+  if (whole.length <= LONG_TEXT * 1.2) return replace(el, whole);
+  const cut = whole.slice(0, LONG_TEXT).replace(/[\ud800-\udbff]$/, '');
+  replace(el, `${cut}…`);
+  const more = button(t('message.show_all', { n: whole.length - cut.length }), () => {
+    replace(el, whole);
+    more.remove();
+  }, { kind: 'quiet' });
+  return [el, more];
+}
+
+// ---- files -----------------------------------------------------------------
+
+function fileContent(m) {
+  const f = m.file;
+  const shown = text.label(f.name, 120);
+  return h('div', { class: 'file' },
+    h('div', { class: 'file-head' }, icon('files', 'file-icon'), h('div', h('bdi', { class: 'file-name' }, shown), h('span', { class: 'file-size' }, bytes(Number(f.size))))),
+    f.complete ? fileActions(m, shown) : fileProgress(f, shown));
+}
+
+function fileProgress(f, shown) {
+  const have = Number(f.have) || 0;
+  const total = Number(f.total) || 0;
+  const n = percent(have, total);
+  return [
+    h('div', { class: 'file-bar' }, progress(have, total, t('file.progress', { n, name: shown })), h('span', percentText(n))),
+    h('p', { class: 'quiet' }, have === 0 ? t('file.waiting') : t('file.partial', { done: bytes(have), total: bytes(total) })),
+  ];
+}
+
+function fileActions(m, shown) {
+  const picture = h('div', { class: 'picture' });
+  return h('div', { class: 'file-actions' },
+    h('a', { class: 'button', href: api.fileURL(m.id), download: text.fileName(m.file.name), 'data-focus': 'download', 'aria-label': t('file.download_name', { name: shown }) }, icon('download'), h('span', t('file.download'))),
+    PICTURES.has(m.file.media_type) && Number(m.file.size) <= MAX_PREVIEW ? previewButton(m, picture) : null, picture);
+}
+
+/** Pictures are decoded only when asked for: a decoder is a target. */
+function previewButton(m, picture) {
+  let url = null;
+  const close = () => {
+    if (url) URL.revokeObjectURL(url);
+    url = null;
+    replace(picture);
+    replace(face, t('file.preview'));
+  };
+  const face = h('span', t('file.preview'));
+  return h('button', { type: 'button', class: 'button', 'aria-expanded': 'false', onclick: async (e) => {
+    const b = e.currentTarget;
+    if (url) {
+      close();
+      b.setAttribute('aria-expanded', 'false');
+      return;
+    }
+    b.disabled = true;
+    try {
+      const blob = await api.fileBlob(m.id, MAX_PREVIEW);
+      url = URL.createObjectURL(new Blob([blob], { type: m.file.media_type }));
+      const img = h('img', { src: url, alt: text.label(m.file.name, 120) });
+      img.addEventListener('error', () => { close(); replace(picture, h('p', { class: 'error' }, t('file.preview_failed'))); });
+      replace(picture, img);
+      replace(face, t('file.preview_close'));
+      b.setAttribute('aria-expanded', 'true');
+    } catch (error) {
+      replace(picture, h('p', { class: 'error' }, errorText(error)));
+    }
+    b.disabled = false;
+  } }, icon('eye'), face);
+}
+
+// ---- positions -------------------------------------------------------------
+
+function positionContent(m) {
+  const { lat, lon, accuracy_m: accuracy, note } = m.location;
+  const mgrs = typeof lat === 'number' && typeof lon === 'number' ? toMGRS(lat, lon) : '';
+  if (!mgrs) return h('p', { class: 'quiet' }, t('position.invalid'));
+  const old = now() - Date.parse(m.sent) > STALE_MS;
+  return h('div', { class: old ? 'position stale' : 'position' },
+    h('div', { class: 'position-head' }, icon('position', 'position-icon'), h('div', { class: 'position-text' },
+      h('span', { class: 'mgrs' }, mgrs), h('span', { class: 'latlon' }, formatLatLon(lat, lon)))),
+    h('p', { class: 'position-age' }, old ? h('span', { class: 'chip stale-chip' }, icon('expiry'), t('position.stale')) : null,
+      aged(m.sent, (time) => t('position.age', { ago: ago(time) })),
+      accuracy > 0 ? h('span', { class: 'accuracy' }, ` · ${t('position.accuracy', { m: number(Math.round(accuracy)) })}`) : null),
+    note ? h('p', { class: 'note', dir: 'auto' }, text.label(note, 200)) : null,
+    copyButton(mgrs));
+}
+
+function copyButton(value) {
+  const face = h('span', t('position.copy'));
+  return h('button', { type: 'button', class: 'button', onclick: async () => {
+    const words = await navigator.clipboard?.writeText(value).then(() => t('position.copied'), () => null) ?? t('position.copy_failed');
+    replace(face, words);
+    announce(words);
+  } }, icon('copy'), face);
+}
