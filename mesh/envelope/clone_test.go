@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"testing"
 	"time"
-
-	"outrider/mesh/identity"
 )
 
 // A device restored from a snapshot sends two messages with one identity.

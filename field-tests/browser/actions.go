@@ -1,0 +1,222 @@
+package browser
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// quote makes a JavaScript string literal.
+func quote(s string) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // strings always encode
+	}
+	return string(b)
+}
+
+// plainText is the JavaScript that reads an element's words as a person sees
+// them: without the marks that isolate names from the sentence around them.
+func plainText(element string) string {
+	return `((` + element + `)?.innerText ?? '').replace(/[\u2066-\u2069]/g, '')`
+}
+
+// Login logs in on the login screen and waits for the screens behind it. When
+// the node refuses, the error carries the words the person sees.
+func (p *Page) Login(name, password string) error {
+	if err := p.Wait("the login", `document.querySelector('#login-submit:not([disabled])')`); err != nil {
+		return err
+	}
+	if err := p.Fill("#login-name", name); err != nil {
+		return err
+	}
+	if err := p.Fill("#login-password", password); err != nil {
+		return err
+	}
+	if err := p.Press(kb.Enter); err != nil {
+		return err
+	}
+	err := p.Wait("the outcome of the login", `document.querySelector('#app:not([hidden]) #shell') || document.querySelector('#login-error')?.textContent`)
+	if err != nil {
+		return err
+	}
+	refusal, err := Eval[string](p, `document.querySelector('#login-error')?.textContent ?? ''`)
+	if err == nil && refusal != "" {
+		err = errors.New("browser: login refused: " + refusal)
+	}
+	return err
+}
+
+// OpenChat opens the conversation with the person of that exact name, by the
+// search, and waits until its messages are there.
+func (p *Page) OpenChat(name string) error {
+	if err := p.Go("#/chats"); err != nil {
+		return err
+	}
+	row := `[...document.querySelectorAll('#chat-list a')].find((a) => ` + plainText(`a.querySelector('.name, .row-name')`) + `.trim() === ` + quote(name) + `)`
+	if err := p.Wait("the chats", `document.querySelector('#search')`); err != nil {
+		return err
+	}
+	if err := p.Fill("#search", name); err != nil {
+		return err
+	}
+	if err := p.Wait("the chat with "+name, row); err != nil {
+		return err
+	}
+	if _, err := Eval[bool](p, row+`.click(), true`); err != nil {
+		return err
+	}
+	if err := p.Wait("the open chat", `document.querySelector('#compose')`); err != nil {
+		return err
+	}
+	return p.Fill("#search", "")
+}
+
+// Go shows the screen of an address fragment, as "#/mesh".
+func (p *Page) Go(fragment string) error {
+	_, err := Eval[bool](p, `location.hash = `+quote(fragment)+`, true`)
+	return err
+}
+
+// Send types text into the open conversation, sends it with Enter, and waits
+// until the node has taken it and the message stands in the list.
+func (p *Page) Send(text string) error {
+	if err := p.Fill("#compose", text); err != nil {
+		return err
+	}
+	if err := p.Focus("#compose"); err != nil {
+		return err
+	}
+	if err := p.Press(kb.Enter); err != nil {
+		return err
+	}
+	return p.Wait("the sent message", `document.querySelector('#compose').value === '' && `+bubble(text, true))
+}
+
+// bubble is the JavaScript for the last message with exactly that text.
+func bubble(text string, own bool) string {
+	kind := ".message"
+	if own {
+		kind = ".message.own"
+	}
+	return `[...document.querySelectorAll('#messages ` + kind + `')].findLast((m) => [...m.querySelectorAll('.text, .file-name, .mgrs, .note')].some((t) => t.textContent === ` + quote(text) + `))`
+}
+
+// Attach sends a file of this machine through the open conversation's picker.
+func (p *Page) Attach(paths ...string) error {
+	err := chromedp.Do(p.ctx, chromedp.SetUploadFiles(chromedp.CSS("#compose-files"), paths))
+	if err != nil {
+		return fmt.Errorf("browser: attach: %w", err)
+	}
+	return nil
+}
+
+// WaitText waits until the words are somewhere on the screen.
+func (p *Page) WaitText(text string) error {
+	return p.Wait("the words "+quote(text), plainText(`document.body`)+`.includes(`+quote(text)+`)`)
+}
+
+// WaitMessage waits until a message with exactly that text (or file name, or
+// MGRS reference) stands in the open conversation.
+func (p *Page) WaitMessage(text string) error {
+	return p.Wait("the message "+quote(text), bubble(text, false))
+}
+
+// WaitState waits until the last message with that text is in a state, one of
+// decisions.md 22's words ("delivered"), or shows exactly those words
+// ("delivered 1/1").
+func (p *Page) WaitState(text, state string) error {
+	m := bubble(text, false)
+	return p.Wait("the state "+state+" of "+quote(text), `(() => { const s = `+m+`?.querySelector('.state'); return s && (s.dataset.state === `+quote(state)+` || `+plainText(`s.querySelector('.word')`)+` === `+quote(state)+`); })()`)
+}
+
+// State returns the state of the last message with that text, as a word of
+// decisions.md 22.
+func (p *Page) State(text string) (string, error) {
+	return Eval[string](p, bubble(text, false)+`?.querySelector('.state')?.dataset.state ?? ''`)
+}
+
+// Click clicks the first element that the selector finds, once it is there.
+func (p *Page) Click(selector string) error {
+	if err := p.Wait(selector, `document.querySelector(`+quote(selector)+`)?.getClientRects().length`); err != nil {
+		return err
+	}
+	if err := chromedp.Do(p.ctx, chromedp.Click(chromedp.CSS(selector))); err != nil {
+		return fmt.Errorf("browser: click %s: %w", selector, err)
+	}
+	return nil
+}
+
+// ClickText clicks the first button, link or choice with exactly those words.
+func (p *Page) ClickText(words string) error {
+	find := `[...document.querySelectorAll('dialog[open] button, button, a, .choice-key')].find((b) => b.getClientRects().length && !b.disabled && (` + plainText(`b`) + `.trim() === ` + quote(words) + ` || b.getAttribute('aria-label') === ` + quote(words) + `))`
+	if err := p.Wait("the button "+quote(words), find); err != nil {
+		return err
+	}
+	_, err := Eval[bool](p, `(() => { const b = `+find+`; (b.querySelector('input') ?? b).click(); return true; })()`)
+	return err
+}
+
+// Focus puts the keyboard on the first element that the selector finds.
+func (p *Page) Focus(selector string) error {
+	ok, err := Eval[bool](p, `(() => { const e = document.querySelector(`+quote(selector)+`); e?.focus(); return document.activeElement === e && e !== null; })()`)
+	if err == nil && !ok {
+		err = fmt.Errorf("browser: %s cannot take the keyboard", selector)
+	}
+	return err
+}
+
+// Fill replaces the content of a field, as pasting into it does.
+func (p *Page) Fill(selector, value string) error {
+	ok, err := Eval[bool](p, `(() => { const e = document.querySelector(`+quote(selector)+`); if (!e) return false; e.value = `+quote(value)+`; e.dispatchEvent(new Event('input', { bubbles: true })); return true; })()`)
+	if err == nil && !ok {
+		err = fmt.Errorf("browser: there is no field %s", selector)
+	}
+	return err
+}
+
+// Press presses the keys one after the other; kb has the names of those that
+// are not characters.
+func (p *Page) Press(keys string, modifiers ...chromedp.Modifier) error {
+	err := chromedp.Do(p.ctx, chromedp.KeyEvent(keys, chromedp.KeyModifiers(modifiers...)))
+	if err != nil {
+		return fmt.Errorf("browser: press: %w", err)
+	}
+	return nil
+}
+
+// SetTheme chooses day, night, red or auto, as the settings screen does.
+func (p *Page) SetTheme(theme string) error {
+	_, err := Eval[bool](p, `dispatchEvent(new CustomEvent('outrider:theme', { detail: `+quote(theme)+` }))`)
+	return err
+}
+
+// SetPosition lets the page read this position (latitude, longitude, accuracy
+// in metres); nil denies it.
+func (p *Page) SetPosition(at *[3]float64) error {
+	params := emulation.SetGeolocationOverrideParams{}
+	setting := browser.PermissionSettingDenied
+	if at != nil {
+		setting = browser.PermissionSettingGranted
+		params = emulation.SetGeolocationOverrideParams{Latitude: &at[0], Longitude: &at[1], Accuracy: &at[2]}
+	}
+	c := chromedp.FromContext(p.ctx)
+	_, err := cdp.Call(p.ctx, c.Browser, browser.SetPermission, browser.SetPermissionParams{
+		Permission: &browser.PermissionDescriptor{Name: "geolocation"}, Setting: setting, Origin: p.origin, BrowserContextID: c.BrowserContextID,
+	})
+	if err != nil {
+		return fmt.Errorf("browser: set position: %w", err)
+	}
+	return chromedp.Do(p.ctx, do(emulation.SetGeolocationOverride, params))
+}
+
+// Resize changes the window.
+func (p *Page) Resize(width, height int, mobile bool) error {
+	return chromedp.Do(p.ctx, do(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: int64(width), Height: int64(height), DeviceScaleFactor: 1, Mobile: mobile}))
+}

@@ -1,0 +1,464 @@
+package browser
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"image"
+	"image/png"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"outrider/field-tests/browser/fakeapi"
+)
+
+// withCharlie is a logged-in stage with the empty conversation with Charlie.
+func withCharlie(t *testing.T, o PageOptions) (*stage, fakeapi.Person) {
+	t.Helper()
+	var c fakeapi.Person
+	st := in(t, o, func(s *fakeapi.Server) { c = s.AddUser("Charlie", true, 2) })
+	st.must(st.OpenChat("Charlie"))
+	return st, c
+}
+
+func last(st *stage) fakeapi.Message {
+	st.t.Helper()
+	ms := st.s.Messages()
+	if len(ms) == 0 {
+		st.t.Fatal("the node has no message")
+	}
+	return ms[len(ms)-1]
+}
+
+func TestSendAndFollowStates(t *testing.T) {
+	st, c := withCharlie(t, PageOptions{})
+	const text = "Bridge is clear. Moving.\nSecond line"
+	st.must(st.Send(text))
+	m := last(st)
+	if *m.Text != text || m.To != c || m.Precedence != "routine" {
+		t.Fatalf("the node has %+v", m)
+	}
+	if n := len(st.s.Messages()); n != 1 {
+		t.Fatalf("the node has %d messages", n)
+	}
+	st.must(st.WaitState(text, "queued"))
+	for _, state := range []string{"waiting-for-keys", "carried", "at-core", "at-node"} {
+		st.s.Update(m.ID, func(m *fakeapi.Message) { m.State = state })
+		st.must(st.WaitState(text, state))
+		if got := eval[string](st, plainText(`document.querySelector('.message .word')`)); got != state {
+			t.Errorf("state %s is called %q", state, got)
+		}
+	}
+	st.s.Update(m.ID, func(m *fakeapi.Message) { m.State, m.Delivered = "delivered", &fakeapi.Delivered{N: 1, M: 2} })
+	st.must(st.WaitState(text, "delivered 1/2"))
+	st.s.Update(m.ID, func(m *fakeapi.Message) { m.Delivered.N = 2 })
+	st.must(st.WaitState(text, "delivered 2/2"))
+	for _, state := range []string{"read", "expired", "recalled", "failed"} {
+		st.s.Update(m.ID, func(m *fakeapi.Message) { m.State = state })
+		st.must(st.WaitState(text, state))
+	}
+}
+
+// Each state has an icon of its own shape, so that colour is never needed.
+func TestStatesDifferWithoutColour(t *testing.T) {
+	failures(open(t), `const { stateMark, STATES } = `+module("ui/parts.mjs")+`; const wrong = [];
+		const seen = new Map();
+		for (const state of STATES) {
+			const mark = stateMark({ state, outgoing: true });
+			const shape = mark.querySelector('path').getAttribute('d');
+			const word = mark.querySelector('.word').textContent;
+			if (!word) wrong.push(state + ' has no word');
+			for (const [other, [s, w]] of seen) { if (s === shape) wrong.push(state + ' looks like ' + other); if (w === word) wrong.push(state + ' is called like ' + other); }
+			seen.set(state, [shape, word]);
+		}
+		if (seen.size !== 10) wrong.push('there are ' + seen.size + ' states');
+		return wrong;`)
+}
+
+func TestReceiveLiveAndMarkRead(t *testing.T) {
+	st, c := withCharlie(t, PageOptions{})
+	m := st.s.Receive(c, "Two vehicles north", nil)
+	st.must(st.WaitMessage("Two vehicles north"))
+	until(t, "the read mark", func() bool { return last(st).State == "read" })
+	st.must(st.Go("#/settings"))
+	d := st.s.AddUser("Delta", true, 1)
+	st.s.Receive(d, "Hello", nil)
+	st.must(st.Wait("the unread badge", plainText(`document.querySelector('#nav-badge:not([hidden])')`)+`.includes('1')`))
+	if title := eval[string](st, `document.title`); title != "(1) Outrider" {
+		t.Errorf("the title is %q: it may tell a number and nothing else", title)
+	}
+	if last(st).State == "read" {
+		t.Error("a message that was not looked at is marked read")
+	}
+	st.must(st.OpenChat("Delta"))
+	until(t, "the read mark of the other chat", func() bool { return last(st).State == "read" })
+	st.must(st.Wait("no unread badge", `document.querySelector('#nav-badge').hidden`))
+	if err := countRequests(st, "POST", "/v1/messages/"+m.ID+"/read"); err != nil {
+		t.Error(err)
+	}
+}
+
+func countRequests(st *stage, method, path string) error {
+	n := 0
+	for _, r := range st.s.Requests() {
+		if r.Method == method && r.Path == path {
+			n++
+		}
+	}
+	if n != 1 {
+		return fmt.Errorf("%s %s was asked %d times", method, path, n)
+	}
+	return nil
+}
+
+func TestPrecedenceAndExpiry(t *testing.T) {
+	st, _ := withCharlie(t, PageOptions{})
+	st.must(st.Click(`[aria-controls="compose-options"]`))
+	st.must(st.ClickText("FLASH"))
+	st.must(st.WaitText("Only for contact with the enemy"))
+	st.must(st.ClickText("1 h"))
+	st.must(st.Send("Contact north"))
+	m := last(st)
+	if m.Precedence != "flash" || m.Expires.Sub(m.Sent) != time.Hour {
+		t.Fatalf("precedence %s, lifetime %v", m.Precedence, m.Expires.Sub(m.Sent))
+	}
+	st.must(st.Wait("the chips", `document.querySelector('.bubble.flash .chip.precedence')?.textContent === 'FLASH' && `+plainText(`document.querySelector('.bubble.flash .expiry.soon')`)+`.includes('expires in')`))
+	st.must(st.Send("And this is ordinary again"))
+	if m := last(st); m.Precedence != "routine" {
+		t.Errorf("the choice stayed for the next message: %s", m.Precedence)
+	}
+}
+
+func TestDetailsExplainAndRecall(t *testing.T) {
+	st, _ := withCharlie(t, PageOptions{})
+	st.must(st.Send("Take this back"))
+	m := last(st)
+	st.s.SetWhy(m.ID, fakeapi.Why{
+		Summary: "Bravo carries it.", Facts: []string{"Bravo took a copy 4 min ago.", "Charlie was last heard 3 h ago."},
+		Next: "Bravo hands it on when it meets Charlie.", Todo: "Nothing is needed.",
+	})
+	st.s.Update(m.ID, func(m *fakeapi.Message) { m.State = "carried" })
+	st.must(st.WaitState("Take this back", "carried"))
+	st.must(st.Click(".message.own .state-button"))
+	for _, words := range []string{"Bravo carries it.", "Bravo took a copy 4 min ago.", "Charlie was last heard 3 h ago.", "Bravo hands it on", "Nothing is needed.", "0 of 2 devices"} {
+		if words == "0 of 2 devices" {
+			words = "0 of 1 device"
+		}
+		st.must(st.WaitText(words))
+	}
+	st.s.Update(m.ID, func(m *fakeapi.Message) { m.State, m.Delivered = "delivered", &fakeapi.Delivered{N: 1, M: 2} })
+	st.must(st.Wait("the live state in the details", plainText(`document.querySelector('dialog .big-state')`)+`.includes('delivered 1/2')`))
+	st.must(st.ClickText("Recall"))
+	st.must(st.WaitText("Recall this message?"))
+	if last(st).State == "recalled" {
+		t.Fatal("recalled without asking")
+	}
+	st.must(st.ClickText("Yes, recall"))
+	until(t, "the recall", func() bool { return last(st).State == "recalled" })
+	st.must(st.Press("\u001b"))
+	st.must(st.Wait("the recalled message", `!document.querySelector('dialog') && document.querySelector('.message.own .state')?.dataset.state === 'recalled'`))
+}
+
+func TestFailuresStepper(t *testing.T) {
+	st := in(t, PageOptions{}, func(s *fakeapi.Server) {
+		for _, name := range []string{"Charlie", "Delta", "Echo"} {
+			s.Sent(s.AddUser(name, true, 1), "to "+name, func(m *fakeapi.Message) {
+				m.State, m.Reason, m.Hint = "failed", name+"'s certificate has expired", "ask for a new one for "+name
+			})
+		}
+	})
+	st.must(st.WaitText("3 messages are stuck"))
+	st.must(st.Click("#failures-bar"))
+	st.must(st.WaitText("Charlie's certificate has expired"))
+	st.must(st.WaitText("ask for a new one for Charlie"))
+	st.must(st.ClickText("Next"))
+	st.must(st.WaitText("to Delta"))
+	st.must(st.WaitText("2 of 3"))
+	st.must(st.ClickText("Retry"))
+	st.must(st.WaitText("1 of 2")) // never more than there are, and one by one
+	until(t, "the retry", func() bool { return st.s.Messages()[1].State == "queued" })
+	st.must(st.ClickText("Recall"))
+	st.must(st.ClickText("Recall"))
+	st.must(st.WaitText("All messages are on their way."))
+	st.must(st.Press("\u001b"))
+	st.must(st.Wait("no bar", `document.querySelector('#failures-bar').hidden`))
+}
+
+func TestSendFile(t *testing.T) {
+	st, c := withCharlie(t, PageOptions{})
+	data := bytes.Repeat([]byte("outrider "), 200_000)
+	path := filepath.Join(t.TempDir(), "route blue & green.kmz")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	st.must(st.Attach(path))
+	st.must(st.WaitMessage("route blue & green.kmz"))
+	m := last(st)
+	if m.To != c || m.File.Name != "route blue & green.kmz" || sha256.Sum256(st.s.Content(m.ID)) != sha256.Sum256(data) {
+		t.Fatalf("the node has %+v, %d bytes", m.File, len(st.s.Content(m.ID)))
+	}
+	st.must(st.Wait("no upload left", `document.querySelectorAll('.upload').length === 0`))
+}
+
+func TestRefusedFileCanBeRetriedOrDismissed(t *testing.T) {
+	st, _ := withCharlie(t, PageOptions{})
+	st.s.Fail("POST /v1/files", 507, "store_full", "full", "")
+	path := filepath.Join(t.TempDir(), "a.txt")
+	if err := os.WriteFile(path, []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	st.must(st.Attach(path))
+	st.must(st.WaitText("The node has no room for new messages"))
+	st.s.Fail("POST /v1/files", 0, "", "", "")
+	st.must(st.ClickText("Retry"))
+	st.must(st.WaitMessage("a.txt"))
+	st.s.Fail("POST /v1/files", 413, "too_large", "large", "")
+	st.must(st.Attach(path))
+	st.must(st.WaitText("This is larger than the node allows"))
+	st.must(st.ClickText("Dismiss \u2068a.txt\u2069"))
+	st.must(st.Wait("no upload left", `document.querySelectorAll('.upload').length === 0`))
+}
+
+func TestFileArrivesInPiecesAndIsDownloaded(t *testing.T) {
+	st, c := withCharlie(t, PageOptions{})
+	var picture bytes.Buffer
+	if err := png.Encode(&picture, image.NewRGBA(image.Rect(0, 0, 40, 30))); err != nil {
+		t.Fatal(err)
+	}
+	total := int64(picture.Len())
+	m := st.s.Receive(c, "", func(m *fakeapi.Message) {
+		m.Type, m.File = "file", &fakeapi.File{Name: "bridge.png", Size: total, MediaType: "image/png", Total: 100_000}
+	})
+	st.s.SetContent(m.ID, picture.Bytes())
+	st.must(st.WaitMessage("bridge.png"))
+	st.must(st.WaitText("nothing of it has arrived yet"))
+	st.s.Update(m.ID, func(m *fakeapi.Message) { m.File.Have = 34_000 })
+	st.must(st.WaitText("34 kB of 100 kB here"))
+	if v := eval[float64](st, `document.querySelector('.message progress').value / document.querySelector('.message progress').max`); v != 0.34 {
+		t.Errorf("the bar is at %v", v)
+	}
+	if eval[bool](st, `document.querySelector('.message a[download]') !== null`) {
+		t.Error("half a file can be downloaded")
+	}
+	st.s.Update(m.ID, func(m *fakeapi.Message) { m.File.Have, m.File.Complete = 100_000, true })
+	st.must(st.Wait("the download", `document.querySelector('.message a[download="bridge.png"]')`))
+	got := eval[string](st, called(`const r = await fetch(document.querySelector('.message a[download]').href); return [...new Uint8Array(await crypto.subtle.digest('SHA-256', await r.arrayBuffer()))].map((b) => b.toString(16).padStart(2, '0')).join('')`))
+	if want := fmt.Sprintf("%x", sha256.Sum256(picture.Bytes())); got != want {
+		t.Errorf("downloaded %s, want %s", got, want)
+	}
+	if eval[bool](st, `document.querySelector('.message img') !== null`) {
+		t.Error("a picture is decoded although nobody asked for it")
+	}
+	st.must(st.ClickText("Preview"))
+	st.must(st.Wait("the picture", `document.querySelector('.message img')?.naturalWidth === 40`))
+	st.must(st.Go("#/files"))
+	st.must(st.Wait("the file among the files", `document.querySelector('.page.files a[download="bridge.png"]')`))
+}
+
+func TestSharePositionOfDevice(t *testing.T) {
+	st, c := withCharlie(t, PageOptions{})
+	st.must(st.SetPosition(&[3]float64{46.94809, 7.44744, 12.4}))
+	st.must(st.ClickText("Share position"))
+	st.must(st.ClickText("Use this device’s position"))
+	st.must(st.WaitText("32T LT 81852 00565"))
+	st.must(st.Fill("#position-note", "Quarry gate"))
+	st.must(st.ClickText("Share"))
+	st.must(st.WaitMessage("32T LT 81852 00565"))
+	m := last(st)
+	if l := m.Location; m.To != c || l.Lat != 46.94809 || l.Lon != 7.44744 || l.AccuracyM != 12 || l.Note != "Quarry gate" {
+		t.Fatalf("the node has %+v", m.Location)
+	}
+	st.must(st.WaitText("46.94809° N, 7.44744° E"))
+	st.must(st.WaitText("± 12 m"))
+	st.must(st.WaitText("sent just now"))
+}
+
+func TestSharePositionTyped(t *testing.T) {
+	st, _ := withCharlie(t, PageOptions{})
+	st.must(st.ClickText("Share position"))
+	st.must(st.Fill("#position-input", "somewhere"))
+	st.must(st.WaitText("neither degrees nor an MGRS reference"))
+	st.must(st.ClickText("Share"))
+	if len(st.s.Messages()) != 0 {
+		t.Fatal("nonsense was sent as a position")
+	}
+	st.must(st.Fill("#position-note", strings.Repeat("ä", 41)))
+	st.must(st.Fill("#position-input", "32T LT 818 005"))
+	st.must(st.WaitText("square of 100 m"))
+	st.must(st.ClickText("Share"))
+	st.must(st.WaitText("The note is 2 bytes too long"))
+	st.must(st.Fill("#position-note", strings.Repeat("ä", 40)))
+	st.must(st.ClickText("Share"))
+	st.must(st.Wait("the closed dialog", `!document.querySelector('dialog')`))
+	if l := last(st).Location; l.AccuracyM != 50 || l.Note != strings.Repeat("ä", 40) {
+		t.Fatalf("the node has %+v", l)
+	}
+}
+
+func TestDeniedPositionSaysWhatToDo(t *testing.T) {
+	st, _ := withCharlie(t, PageOptions{})
+	st.must(st.SetPosition(nil))
+	st.must(st.ClickText("Share position"))
+	st.must(st.ClickText("Use this device’s position"))
+	st.must(st.WaitText("The browser was not allowed to read the position"))
+}
+
+func TestOldPositionIsMarkedOld(t *testing.T) {
+	st, c := withCharlie(t, PageOptions{})
+	st.s.Receive(c, "", func(m *fakeapi.Message) {
+		m.Sent = m.Sent.Add(-3*time.Hour - time.Minute)
+		m.Type, m.Location = "location", &fakeapi.Location{Lat: -33.8568, Lon: 151.2153}
+	})
+	st.must(st.WaitText("sent 3 h ago"))
+	st.must(st.Wait("the mark", `document.querySelector('.position.stale .stale-chip')?.textContent === 'old'`))
+}
+
+func TestTooLongTextIsNotSentAndNotLost(t *testing.T) {
+	st, _ := withCharlie(t, PageOptions{})
+	st.must(st.Fill("#compose", strings.Repeat("a", 32<<10)+"é"))
+	st.must(st.WaitText("2 bytes too long"))
+	st.must(st.Focus("#compose"))
+	st.must(st.Press("\r"))
+	if len(st.s.Messages()) != 0 {
+		t.Fatal("it was sent")
+	}
+	st.must(st.Send(strings.Repeat("a", 32<<10)))
+	st.must(st.WaitText("Show all"))
+}
+
+func TestRefusedMessageKeepsDraftAndSaysWhy(t *testing.T) {
+	for code, words := range map[string]string{
+		"store_full": "The node has no room for new messages", "too_many_waiting": "Too many of your messages are still waiting",
+		"something_new": "The mast has fallen. Put it up.",
+	} {
+		t.Run(code, func(t *testing.T) {
+			st, _ := withCharlie(t, PageOptions{})
+			st.s.Fail("POST /v1/messages", 507, code, "The mast has fallen", "Put it up")
+			st.must(st.Fill("#compose", "keep me"))
+			st.must(st.Focus("#compose"))
+			st.must(st.Press("\r"))
+			st.must(st.WaitText(words))
+			if eval[string](st, `document.querySelector('#compose').value`) != "keep me" {
+				t.Error("the draft is lost")
+			}
+			st.s.Fail("POST /v1/messages", 0, "", "", "")
+			st.must(st.Send("keep me"))
+			if n := len(st.s.Messages()); n != 1 {
+				t.Errorf("the node has %d messages", n)
+			}
+		})
+	}
+}
+
+func TestOlderMessagesAreLoadedInOrder(t *testing.T) {
+	st := in(t, PageOptions{}, func(s *fakeapi.Server) {
+		c := s.AddUser("Charlie", true, 1)
+		for i := range 120 {
+			s.Receive(c, fmt.Sprintf("message %d", i), func(m *fakeapi.Message) { m.State, m.Unread = "read", false })
+		}
+	})
+	st.must(st.OpenChat("Charlie"))
+	st.must(st.WaitMessage("message 119"))
+	if n := eval[int](st, `document.querySelectorAll('#messages .message').length`); n != 50 {
+		t.Fatalf("%d messages at first", n)
+	}
+	if !eval[bool](st, `(() => { const s = document.querySelector('.scroller'); return s.scrollHeight - s.scrollTop - s.clientHeight < 5; })()`) {
+		t.Error("the newest message is not in view")
+	}
+	for _, want := range []int{100, 120} {
+		st.must(st.ClickText("Show older messages"))
+		st.must(st.Wait("older messages", fmt.Sprintf(`document.querySelectorAll('#messages .message').length === %d`, want)))
+	}
+	got := eval[[]string](st, `[...document.querySelectorAll('#messages .text')].map((e) => e.textContent)`)
+	for i, text := range got {
+		if text != fmt.Sprintf("message %d", i) {
+			t.Fatalf("message %d is %q", i, text)
+		}
+	}
+	if eval[bool](st, `document.querySelector('.scroller > button').getClientRects().length > 0`) {
+		t.Error("still more are offered although there are none")
+	}
+}
+
+// Somebody who reads further up is not torn away by a new message.
+func TestNewMessageDoesNotMoveReader(t *testing.T) {
+	st := in(t, PageOptions{}, func(s *fakeapi.Server) {
+		c := s.AddUser("Charlie", true, 1)
+		for i := range 40 {
+			s.Receive(c, fmt.Sprintf("message %d", i), nil)
+		}
+	})
+	st.must(st.OpenChat("Charlie"))
+	st.must(st.WaitMessage("message 39"))
+	eval[bool](st, `document.querySelector('.scroller').scrollTop = 100, true`)
+	st.s.Receive(st.s.Messages()[0].From, "the newest", nil)
+	st.must(st.WaitText("1 new message"))
+	if y := eval[float64](st, `document.querySelector('.scroller').scrollTop`); y != 100 {
+		t.Errorf("the view moved to %v", y)
+	}
+	st.must(st.ClickText("1 new message"))
+	st.must(st.Wait("the end of the list", `(() => { const s = document.querySelector('.scroller'); return s.scrollHeight - s.scrollTop - s.clientHeight < 5; })()`))
+}
+
+func TestPeopleAndSearch(t *testing.T) {
+	st := in(t, PageOptions{}, func(s *fakeapi.Server) {
+		s.AddUser("Charlie", true, 2)
+		s.AddUser("Zoë Haas", false, 1)
+		s.Receive(s.AddUser("Delta", true, 1), "the quarry is flooded", nil)
+	})
+	st.must(st.Go("#/people"))
+	st.must(st.WaitText("keys have not arrived"))
+	st.must(st.Go("#/chats"))
+	for query, want := range map[string]string{"zoe": "Zoë Haas", "QUARRY": "Delta", "char": "Charlie"} {
+		st.must(st.Fill("#search", query))
+		st.must(st.Wait("the result for "+query, `[...document.querySelectorAll('#chat-list .row-name')].map((e) => e.textContent).join() === `+quote(want)))
+	}
+	st.must(st.Fill("#search", "nobody at all"))
+	st.must(st.WaitText("Nobody and nothing found"))
+	st.must(st.OpenChat("Zoë Haas"))
+	st.must(st.WaitText("The keys of Zoë Haas have not arrived here"))
+	st.must(st.Send("waits for you"))
+	st.must(st.WaitState("waits for you", "waiting-for-keys"))
+}
+
+func TestBannerTellsTheSituation(t *testing.T) {
+	st := in(t, PageOptions{}, nil)
+	st.must(st.WaitText("Alone: no other node in reach"))
+	seen := time.Now().Add(-3*time.Hour - time.Minute).UTC()
+	st.s.SetBanner(fakeapi.Banner{State: "contact", Contacts: 1, CoreLast: &seen})
+	st.must(st.WaitText("In contact with 1 node · core seen 3 h ago"))
+	st.s.SetBanner(fakeapi.Banner{State: "contact", Contacts: 4})
+	st.must(st.WaitText("In contact with 4 nodes"))
+	st.s.SetBanner(fakeapi.Banner{State: "core", Contacts: 2, CoreLast: &seen})
+	st.must(st.WaitText("Core in reach, in contact with 2 nodes"))
+}
+
+func TestMeshShowsNeighbours(t *testing.T) {
+	st := in(t, PageOptions{}, func(s *fakeapi.Server) { fillWorld(s) })
+	st.must(st.Go("#/mesh"))
+	for _, words := range []string{"Bravo", "up for 47 min", "heard", "6.1 MB", "843 kB", "LAN", "Radio", "blocked by the operator", "down for 7 h", "2 contacts, 13 h in all"} {
+		st.must(st.WaitText(words))
+	}
+	link := fakeapi.Link{Node: "bravo7x2qk5n", Name: "Bravo", Class: "lan", TxBytes: 7_000_000}
+	st.s.SetLinks(link)
+	st.must(st.Wait("the changed link", plainText(`document.querySelector('#mesh-list')`)+`.includes('7 MB') && document.querySelectorAll('#mesh-list li').length === 1`))
+	st.must(st.Go("#/status"))
+	for _, words := range []string{"eagle", "361 MB of 2 GB", "1.0.0", "26 h"} {
+		st.must(st.WaitText(words))
+	}
+}
+
+func TestTwinNamesAndMixedAlphabetsAreMarked(t *testing.T) {
+	st := in(t, PageOptions{}, func(s *fakeapi.Server) {
+		s.AddUser("Charlie", true, 1)
+		s.AddUser("charlie ", true, 1)
+		s.AddUser("\u0430dmin", true, 1)
+	})
+	st.must(st.Go("#/people"))
+	st.must(st.Wait("the marks", `document.querySelectorAll('.row-warning').length === 3`))
+	st.must(st.WaitText("mixes alphabets"))
+	st.must(st.WaitText("Somebody else has the same name"))
+}

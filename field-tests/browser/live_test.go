@@ -1,0 +1,137 @@
+package browser
+
+import (
+	"testing"
+
+	"outrider/field-tests/browser/fakeapi"
+)
+
+// typing puts a draft into the open conversation, the caret inside it.
+func typing(st *stage) {
+	st.t.Helper()
+	st.must(st.Fill("#compose", "half a sentence"))
+	st.must(st.Focus("#compose"))
+	eval[bool](st, `document.querySelector('#compose').setSelectionRange(4, 8), true`)
+}
+
+func stillTyping(st *stage) {
+	st.t.Helper()
+	got := eval[string](st, `(() => { const c = document.querySelector('#compose'); return [c.value, document.activeElement === c, c.selectionStart, c.selectionEnd].join(); })()`)
+	if got != "half a sentence,true,4,8" {
+		st.t.Errorf("the draft, the focus or the selection is lost: %s", got)
+	}
+}
+
+func TestStreamResumesWhereItWasAndDraftStays(t *testing.T) {
+	st, c := withCharlie(t, PageOptions{})
+	st.s.Receive(c, "before the cut", nil)
+	st.must(st.WaitMessage("before the cut"))
+	typing(st)
+	opened := st.s.Streams()
+	st.s.CutStreams()
+	st.s.Receive(c, "during the cut", nil)
+	st.must(st.WaitMessage("during the cut"))
+	until(t, "the new stream", func() bool { return st.s.Streams() > opened })
+	st.s.Receive(c, "after the cut", nil)
+	st.must(st.WaitMessage("after the cut"))
+	stillTyping(st)
+	resumed := ""
+	for _, r := range st.s.Requests() {
+		if r.Path == "/v1/events" {
+			resumed = r.LastEventID
+		}
+	}
+	if resumed == "" {
+		t.Error("the second stream did not name the last event it has")
+	}
+	if n := eval[int](st, `document.querySelectorAll('#messages .message').length`); n != 3 {
+		t.Errorf("%d messages are shown", n)
+	}
+}
+
+func TestPollingWhenStreamsAreRefused(t *testing.T) {
+	st, c := withCharlie(t, PageOptions{})
+	typing(st)
+	st.s.RefuseStreams(true)
+	st.must(st.WaitText("Live updates are cut; asking every few seconds."))
+	st.s.Receive(c, "found by asking", nil)
+	st.must(st.WaitMessage("found by asking"))
+	stillTyping(st)
+	st.s.RefuseStreams(false)
+	st.must(st.Wait("live updates", `!`+plainText(`document.querySelector('#banner')`)+`.includes('Live updates are cut')`))
+	stillTyping(st)
+}
+
+func TestNodeAwayAndBack(t *testing.T) {
+	st, c := withCharlie(t, PageOptions{})
+	typing(st)
+	st.s.Stop()
+	st.must(st.WaitText("The node does not answer. Trying again by itself"))
+	stillTyping(st)
+	st.s.Receive(c, "while you were away", nil)
+	st.s.Start()
+	st.must(st.WaitMessage("while you were away"))
+	st.must(st.Wait("the banner", `document.querySelector('#banner').dataset.state === 'alone'`))
+	stillTyping(st)
+}
+
+// The node took the message, but its answer was lost: it is neither sent twice
+// nor does the draft stay.
+func TestLostAnswerIsSettled(t *testing.T) {
+	st, _ := withCharlie(t, PageOptions{})
+	st.must(st.Send("first"))
+	st.s.LoseNextAnswer()
+	st.must(st.Fill("#compose", "did this go?"))
+	st.must(st.Focus("#compose"))
+	st.must(st.Press("\r"))
+	st.must(st.WaitMessage("did this go?"))
+	st.s.CutStreams() // the page looks again when the stream is back
+	st.must(st.Wait("the empty draft", `document.querySelector('#compose').value === ''`))
+	if n := len(st.s.Messages()); n != 2 {
+		t.Errorf("the node has %d messages", n)
+	}
+	if n := eval[int](st, `document.querySelectorAll('#messages .message').length`); n != 2 {
+		t.Errorf("%d messages are shown", n)
+	}
+}
+
+func TestUnansweredMessageStaysAsDraft(t *testing.T) {
+	st, _ := withCharlie(t, PageOptions{})
+	st.s.Stop()
+	st.must(st.Fill("#compose", "hold this"))
+	st.must(st.Focus("#compose"))
+	st.must(st.Press("\r"))
+	st.must(st.WaitText("The node did not answer in time"))
+	st.s.Start()
+	st.must(st.Wait("the node", `document.querySelector('#banner').dataset.state === 'alone'`))
+	if eval[string](st, `document.querySelector('#compose').value`) != "hold this" || len(st.s.Messages()) != 0 {
+		t.Error("the draft is lost, or was sent without being asked")
+	}
+	st.must(st.Send("hold this"))
+}
+
+// Events of a burst arrive once each, in order, and cost few requests.
+func TestBurst(t *testing.T) {
+	st, c := withCharlie(t, PageOptions{})
+	st.s.Receive(c, "start", nil)
+	st.must(st.WaitMessage("start"))
+	before := len(st.s.Requests())
+	for range 300 {
+		st.s.Receive(c, "burst", func(m *fakeapi.Message) { m.State, m.Unread = "read", false })
+	}
+	st.s.Receive(c, "end", nil)
+	st.must(st.WaitMessage("end"))
+	st.must(st.Wait("all messages", `[...document.querySelectorAll('#messages .text')].filter((e) => e.textContent === 'burst').length === 300`))
+	if n := len(st.s.Requests()) - before; n > 60 {
+		t.Errorf("300 messages caused %d requests", n)
+	}
+}
+
+func TestUpgradedNodeOffersNewPage(t *testing.T) {
+	st := in(t, PageOptions{}, nil)
+	st.s.SetVersion("2.0.0")
+	st.s.CutStreams()
+	st.must(st.WaitText("The node was updated."))
+	st.must(st.ClickText("Load the new page"))
+	st.must(st.Wait("the page without the notice", `document.querySelector('#app:not([hidden]) #banner') && !`+plainText(`document.body`)+`.includes('was updated')`))
+}

@@ -1,0 +1,72 @@
+package browser
+
+import (
+	"time"
+
+	"outrider/field-tests/browser/fakeapi"
+)
+
+// fillWorld puts a unit's life into the fake node: messages of every type and
+// state, a failure, neighbours near and gone.
+func fillWorld(s *fakeapi.Server) map[string]fakeapi.Person {
+	ago := func(d time.Duration) time.Time { return time.Now().Add(-d).UTC() }
+	p := map[string]fakeapi.Person{}
+	for _, n := range []string{"Charlie", "Mora Lindqvist", "Okafor", "Haas", "Tamsin Reyes", "Dmytro"} {
+		p[n] = s.AddUser(n, n != "Haas", 2)
+	}
+	at := func(d time.Duration, state string) func(*fakeapi.Message) {
+		return func(m *fakeapi.Message) {
+			m.Sent = ago(d)
+			m.State = state
+			m.Unread = false
+			if m.Outgoing && (state == "delivered" || state == "read") {
+				m.Delivered = &fakeapi.Delivered{N: 1, M: 2}
+			}
+		}
+	}
+	c := p["Charlie"]
+	s.Receive(c, "Bravo is past the second bridge. Road is clear until the quarry, then mud for about 2 km.", at(26*time.Hour, "read"))
+	s.Sent(c, "Copied. Fuel at grid 4512 confirmed, 200 l.", at(25*time.Hour, "read"))
+	s.Sent(c, "We hold here until first light.", func(m *fakeapi.Message) { at(3*time.Hour, "delivered")(m); m.Precedence = "priority" })
+	s.Receive(c, "", func(m *fakeapi.Message) {
+		at(2*time.Hour, "read")(m)
+		m.Type, m.Location = "location", &fakeapi.Location{Lat: 46.94809, Lon: 7.44744, AccuracyM: 12, Note: "Quarry gate, north side"}
+	})
+	s.Receive(c, "", func(m *fakeapi.Message) {
+		at(40*time.Minute, "read")(m)
+		m.Type, m.File = "file", &fakeapi.File{Name: "route-blue.kmz", Size: 5_000_000, MediaType: "application/vnd.google-earth.kmz", Have: 1_700_000, Total: 4_900_000}
+	})
+	s.Receive(c, "", func(m *fakeapi.Message) {
+		at(30*time.Minute, "read")(m)
+		m.Type, m.File = "file", &fakeapi.File{Name: "bridge.png", Size: 180_000, MediaType: "image/png", Have: 180_000, Total: 180_000, Complete: true}
+	})
+	s.Receive(c, "Contact north, 3 vehicles, moving east. 🚙🚙🚙", func(m *fakeapi.Message) { at(9*time.Minute, "read")(m); m.Precedence = "flash" })
+	s.Sent(c, "Seen. Moving to the alternate.", func(m *fakeapi.Message) {
+		at(4*time.Minute, "carried")(m)
+		m.Precedence = "immediate"
+		m.Expires = time.Now().Add(50 * time.Minute)
+	})
+	f := s.Sent(c, "Need two litres of hydraulic fluid at next contact.", func(m *fakeapi.Message) {
+		at(2*time.Minute, "failed")(m)
+		m.Reason, m.Hint = "the recipient's certificate has expired", "ask the administrator to renew Charlie, then retry"
+	})
+	s.SetWhy(f.ID, fakeapi.Why{Summary: "Charlie's certificate ended yesterday, so the message cannot be sealed.", Facts: []string{"The certificate ended 19 h ago.", "No newer one has been heard.", "This node asked 2 neighbours."}, Next: "When a newer certificate arrives the message goes by itself.", Todo: "Ask the administrator to renew Charlie, then retry."})
+	s.Receive(p["Mora Lindqvist"], "Water is sorted. Two pallets left at the school.", at(70*time.Minute, "delivered"))
+	s.Receive(p["Mora Lindqvist"], "And the generator runs again.", func(m *fakeapi.Message) { at(65*time.Minute, "delivered")(m); m.Unread = true })
+	s.Sent(p["Okafor"], "Call when you are back on the ridge", at(5*time.Hour, "at-node"))
+	s.Sent(p["Haas"], "Welcome. Your keys are not here yet, this waits.", at(20*time.Minute, "waiting-for-keys"))
+	s.Receive(p["Tamsin Reyes"], "Medevac request follows as file", func(m *fakeapi.Message) { at(3*24*time.Hour, "read")(m); m.Precedence = "flash" })
+	s.Sent(p["Dmytro"], "Дякую, все гаразд", at(6*24*time.Hour, "read"))
+	since, heard, old := ago(47*time.Minute), ago(4*time.Second), ago(7*time.Hour)
+	end := ago(9 * time.Hour)
+	s.SetLinks(
+		fakeapi.Link{Node: "bravo7x2qk5n", Name: "Bravo", Addr: "10.20.7.2:7411", Class: "lan", Up: true, Since: &since, TxBytes: 6_120_000, RxBytes: 843_000, LastHeard: &heard,
+			Contacts: []fakeapi.Contact{{Start: ago(22 * time.Hour), End: &end}, {Start: ago(47 * time.Minute)}}},
+		fakeapi.Link{Node: "delta3m9zt8", Name: "Delta", Addr: "10.20.7.9:7411", Class: "radio", Up: true, Since: &heard, TxBytes: 3120, RxBytes: 911, LastHeard: &heard},
+		fakeapi.Link{Node: "echo55k2pp", Name: "Echo", Addr: "10.20.7.11:7411", Class: "wifi", Since: &old, TxBytes: 88_000, RxBytes: 12_000, LastHeard: &old},
+		fakeapi.Link{Node: "foxtrot1", Name: "Foxtrot", Addr: "10.20.7.12:7411", Class: "lan", Since: &old, Blocked: true},
+	)
+	core := ago(3 * time.Hour)
+	s.SetBanner(fakeapi.Banner{State: "contact", Contacts: 2, CoreLast: &core})
+	return p
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"outrider/field-tests/scenario"
+)
+
+// say prints one line of the story.
+func (s *story) say(box, format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(s.out, "%6.1f s  %-8s %s\n", time.Since(s.start).Seconds(), box, fmt.Sprintf(format, args...))
+}
+
+// follow prints what a node tells, its own events and its user's, until it
+// ends. The user is logged in when the node has met its network.
+func (s *story) follow(b *scenario.Box, user string) {
+	ctx, cancel := context.WithCancel(s.alive)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		own := scenario.NewClient(b.Socket()) // without a session: the node's own events
+		_ = own.Events(ctx, func(e scenario.Event) { s.tellNode(b, e) })
+		cancel()
+	}()
+	if user != "" {
+		s.followUser(ctx, b, user)
+	}
+	<-done
+}
+
+func (s *story) followUser(ctx context.Context, b *scenario.Box, user string) {
+	err := scenario.Poll(ctx, user+" to log in", func() (bool, error) {
+		_, err := b.API.Login(ctx, user, scenario.UserPassword)
+		return err == nil, err
+	})
+	if err != nil {
+		return
+	}
+	s.say(b.Name, "%s is logged in", user)
+	shown := map[string]int64{}
+	_ = b.API.Events(ctx, func(e scenario.Event) { s.tellUser(b, user, e, shown) })
+}
+
+func (s *story) tellNode(b *scenario.Box, e scenario.Event) {
+	var l scenario.Link
+	if e.Name != "link" || json.Unmarshal(e.Data, &l) != nil {
+		return
+	}
+	names := map[string]string{s.AlphaID: "alpha", s.BravoID: "bravo", s.CharlieID: "charlie"}
+	word := "down"
+	if l.Up {
+		word = "up"
+	}
+	s.say(b.Name, "link to %s %s (%s)", names[l.Node], word, l.Class)
+}
+
+func (s *story) tellUser(b *scenario.Box, user string, e scenario.Event, shown map[string]int64) {
+	var m scenario.Message
+	if json.Unmarshal(e.Data, &m) != nil {
+		return
+	}
+	what := m.Type
+	switch {
+	case m.Type == "file" && m.File != nil:
+		what = fmt.Sprintf("file %s (%d bytes)", m.File.Name, m.File.Size)
+	case m.Type == "location" && m.Location != nil:
+		what = fmt.Sprintf("position %.5f %.5f", m.Location.Lat, m.Location.Lon)
+	case m.Text != "":
+		what = fmt.Sprintf("%q", m.Text)
+	}
+	switch e.Name {
+	case "message", "state":
+		if m.From.Name == user {
+			s.say(b.Name, "%s to %s: %s", what, m.To.Name, m.State)
+		} else if e.Name == "message" {
+			s.say(b.Name, "%s from %s, over %d links", what, m.From.Name, m.Hops)
+		}
+	case "file":
+		s.tellProgress(b, m, shown)
+	}
+}
+
+// tellProgress prints a file's progress in quarters.
+func (s *story) tellProgress(b *scenario.Box, m scenario.Message, shown map[string]int64) {
+	if m.File == nil || m.File.Total == 0 {
+		return
+	}
+	if quarter := m.File.Have * 4 / m.File.Total; quarter > shown[m.ID] || m.File.Complete && shown[m.ID] < 5 {
+		shown[m.ID] = quarter + int64(btoi(m.File.Complete))
+		s.say(b.Name, "file %s: %d of %d sealed bytes are here", m.File.Name, m.File.Have, m.File.Total)
+	}
+}
