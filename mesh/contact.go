@@ -359,7 +359,7 @@ func (m *Machine) askWanted() {
 	m.wantNext = never
 	var list []*entry
 	for _, e := range m.idx.all() {
-		if e.state == refused && e.left(m.now) > 0 {
+		if e.wanted() && e.left(m.now) > 0 {
 			list = append(list, e)
 		}
 	}

@@ -3,6 +3,8 @@ package mesh
 import (
 	"bytes"
 	"time"
+
+	"outrider/mesh/bundle"
 )
 
 const (
@@ -20,8 +22,8 @@ type controlHead struct {
 	number uint64
 	day    Time // begin of the day that today counts
 	today  int
-	prev   ref // what it superseded, until it is stored
-	before uint64
+	undo   *controlHead // what it superseded, until it is stored
+	at     ref
 }
 
 // judged takes the verdict on a control object.
@@ -43,27 +45,38 @@ func (m *Machine) judged(in Judged) {
 	}
 }
 
-// accept stores a control object if it is the newest of its key. Of two with
-// one number the smaller id wins, so that all nodes keep the same.
+// accept stores a control object if it is the newest of its key.
 func (m *Machine) accept(a *arrival, v Judgement) {
 	head, known := m.control[v.Key]
-	if known {
-		cur := &m.idx.entries[head.slot]
-		same := v.Number == head.number
-		if v.Number < head.number || same && bytes.Compare(a.head.ID[:], cur.id[:]) > 0 {
-			m.outdated(a)
-			return
-		}
+	if known && !m.newer(a, v, head) {
+		m.outdated(a)
+		return
 	}
-	if !a.own() && !v.Urgent && known && !same(m.now, head) && head.today >= dailyNew {
+	if !a.own() && !v.Urgent && known && !dayOver(m.now, head) && head.today >= dailyNew {
 		m.putOff(a)
 		return
 	}
 	m.admit(a, v)
 }
 
-// same reports whether the day that a head counts is over.
-func same(now Time, h controlHead) bool { return now.Sub(h.day) >= 24*time.Hour }
+// newer orders the objects of a key alike at all nodes: by number, then by
+// lifetime, then by id. Any member can put a header of its own around an
+// object's payload; the order, and that control objects are never purged,
+// see to it that nobody can make one die early.
+func (m *Machine) newer(a *arrival, v Judgement, head controlHead) bool {
+	cur := &m.idx.entries[head.slot]
+	life := m.life(a.head.Header)
+	switch {
+	case v.Number != head.number:
+		return v.Number > head.number
+	case life != cur.life:
+		return life > cur.life
+	}
+	return bytes.Compare(a.head.ID[:], cur.id[:]) < 0
+}
+
+// dayOver reports whether the day that a head counts is over.
+func dayOver(now Time, h controlHead) bool { return now.Sub(h.day) >= 24*time.Hour }
 
 // outdated remembers an object that lost, outside the set: sets hold the
 // newest only and so become equal everywhere.
@@ -136,12 +149,12 @@ func (m *Machine) supersede(slot uint32, v Judgement) (ops []Op) {
 	if v.Code != VerdictAccept {
 		return nil
 	}
-	head := controlHead{slot: slot, number: v.Number, day: m.now, today: 1}
+	head := controlHead{slot: slot, number: v.Number, day: m.now, today: 1, at: m.idx.ref(slot)}
 	if old, ok := m.control[v.Key]; ok {
-		if !same(m.now, old) {
+		if !dayOver(m.now, old) {
 			head.day, head.today = old.day, old.today+1
 		}
-		head.prev, head.before = m.idx.ref(old.slot), old.number
+		head.undo = &old
 		delete(m.byEntry, old.slot)
 		m.drop(DropSuperseded)
 		m.leave(old.slot)
@@ -159,13 +172,40 @@ func (m *Machine) restoreSuperseded(slot uint32) {
 	if !ok || m.control[key].slot != slot {
 		return
 	}
-	head := m.control[key]
+	undo := m.control[key].undo
 	delete(m.byEntry, slot)
 	delete(m.control, key)
-	if old := m.idx.at(head.prev); old != nil && old.state == superseded && head.prev.slot != 0 {
-		m.control[key] = controlHead{slot: head.prev.slot, number: head.before, day: head.day, today: head.today}
-		m.byEntry[head.prev.slot] = key
-		m.to(head.prev.slot, held)
-		m.join(head.prev.slot)
+	if undo == nil {
+		return
 	}
+	if old := m.idx.at(undo.at); old != nil && old.state == superseded {
+		m.control[key] = *undo
+		m.byEntry[undo.slot] = key
+		m.to(undo.slot, held)
+		m.join(undo.slot)
+	}
+}
+
+// superseding is over: the newest is stored.
+func (m *Machine) superseding(slot uint32) {
+	if key, ok := m.byEntry[slot]; ok {
+		head := m.control[key]
+		head.undo = nil
+		m.control[key] = head
+	}
+}
+
+// waiting reports whether a bundle is with the judge or put off.
+func (m *Machine) waiting(id bundle.ID) bool {
+	for _, a := range m.later {
+		if a.head.ID == id {
+			return true
+		}
+	}
+	for _, a := range m.judging {
+		if a.head.ID == id {
+			return true
+		}
+	}
+	return false
 }

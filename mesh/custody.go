@@ -124,8 +124,8 @@ func (m *Machine) admitOwn(need int64, served bundle.Precedence) grant {
 
 // admitFrom finds room for a bundle from a neighbour. What the neighbour may
 // take is bounded by its share; what has been acknowledged gives way only to
-// higher precedence.
-func (m *Machine) admitFrom(p *peer, need int64, served bundle.Precedence) grant {
+// higher precedence. What is read here (mine) may use the reserve.
+func (m *Machine) admitFrom(p *peer, need int64, served bundle.Precedence, mine bool) grant {
 	if m.idx.len() >= m.lim.Known && !m.forgetOne() {
 		return grant{refusal: DropNoSpace}
 	}
@@ -133,7 +133,7 @@ func (m *Machine) admitFrom(p *peer, need int64, served bundle.Precedence) grant
 		return grant{refusal: DropShare}
 	}
 	relayed := m.space.total - m.space.own
-	if relayed+need <= m.relayLimit() && m.space.total+need <= m.lim.Bytes {
+	if (mine || relayed+need <= m.relayLimit()) && m.space.total+need <= m.lim.Bytes {
 		return grant{}
 	}
 	return m.evict(need, served)
@@ -201,9 +201,16 @@ func (m *Machine) evictOrder(a, b *entry) int {
 		}
 		return 0
 	}
+	done := func(e *entry) int64 { // what was handed over here is remembered only while it is here
+		if e.is(flagConsumed) {
+			return 1
+		}
+		return 0
+	}
 	for _, d := range [...]int64{
 		int64(a.served()) - int64(b.served()),
 		last(a) - last(b),
+		done(a) - done(b),
 		m.peers[b.ingress].bytes - m.peers[a.ingress].bytes,
 		int64(b.replicas) - int64(a.replicas),
 		int64(a.seq) - int64(b.seq),
@@ -216,7 +223,8 @@ func (m *Machine) evictOrder(a, b *entry) int {
 }
 
 // evicted turns victims into wanted ids: they stay in the set, so that they
-// are not offered in vain, and are asked for again when there is room.
+// are not offered in vain, and are asked for again when there is room. What
+// was handed over here is not wanted again (see wanted).
 func (m *Machine) evicted(victims []uint32) {
 	for _, slot := range victims {
 		m.drop(DropEvicted)
@@ -225,6 +233,10 @@ func (m *Machine) evicted(victims []uint32) {
 		m.to(slot, refused)
 	}
 }
+
+// wanted reports whether a bundle was refused or evicted for want of space
+// and is still of use.
+func (e *entry) wanted() bool { return e.state == refused && !e.is(flagConsumed) }
 
 func deletions(m *Machine, victims []uint32) (ops []Op) {
 	for _, slot := range victims {

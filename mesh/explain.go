@@ -149,7 +149,8 @@ type Status struct {
 	BlobBytes, MaxBlobBytes  int64
 	Links                    int
 	Put                      int // control objects put off
-	Partials                 int // bundles that have come in part
+	Judging                  int // control objects with the judge
+	Partials, LeafParts      int // bundles and leaves that have come in part
 	Root                     [16]byte
 	Counters                 Counters
 }
@@ -160,7 +161,7 @@ func (m *Machine) Status(now Time) Status {
 	s := Status{
 		Time: m.now, Known: m.idx.len(), Bytes: m.space.total, OwnBytes: m.space.own, MaxByte: m.lim.Bytes,
 		Blobs: len(m.blobs.order), BlobBytes: m.blobs.used, MaxBlobBytes: m.lim.BlobBytes,
-		Links: m.readyLinks(), Put: len(m.later), Partials: len(m.partials), Root: m.currentRoot(), Counters: m.count,
+		Links: m.readyLinks(), Put: len(m.later), Judging: len(m.judging), Partials: len(m.partials), LeafParts: m.blobs.parts, Root: m.currentRoot(), Counters: m.count,
 	}
 	s.Counters.Dropped = make(map[Reason]uint64, len(m.count.Dropped))
 	for r, n := range m.count.Dropped {

@@ -25,7 +25,7 @@ type partial struct {
 
 // receivedBegin starts or continues a bundle that takes several frames.
 func (m *Machine) receivedBegin(l *link, f beginFrame, t Token) {
-	m.answered(f.ID, l)
+	m.answered(f.ID)
 	code, known := m.screen(l, f.transferHead)
 	if !known {
 		code, known = m.begin(l, f, t)

@@ -13,8 +13,11 @@ func (m *Machine) purgeAsked(in PurgeAsked) {
 	done := func(err error) { m.emit(Reply{in.Req, err}) }
 	if code := m.purge(in.Record, in.Record.ID(), nil, done); code != CodeDurable {
 		err := error(nil) // purged already, or its lifetime is over: nothing is left to do
-		if code == CodeNoSpace {
+		switch code {
+		case CodeNoSpace:
 			err = ErrFull
+		case CodeBad:
+			err = ErrRefused
 		}
 		done(err)
 	}
@@ -22,7 +25,7 @@ func (m *Machine) purgeAsked(in PurgeAsked) {
 
 // receivedPurge takes a purge record from a neighbour.
 func (m *Machine) receivedPurge(l *link, f purgeFrame) {
-	m.answered(f.ID, l)
+	m.answered(f.ID)
 	if !f.Valid {
 		m.blame(l, DropForged)
 		m.ack(l.id, f.Num, CodeBad)
@@ -45,6 +48,9 @@ func (m *Machine) receivedPurge(l *link, f purgeFrame) {
 // called when the store has answered; any other code than CodeDurable means
 // that nothing is written and done is not called.
 func (m *Machine) purge(r bundle.PurgeRecord, id bundle.ID, from *link, done func(error)) Code {
+	if r.Header.Kind == bundle.KindControl {
+		return CodeBad // state, not mail: only a newer one replaces it
+	}
 	slot := m.idx.find(id)
 	if slot == 0 {
 		if r.Hop.Age >= m.life(r.Header) {
@@ -77,7 +83,7 @@ func (m *Machine) purgeUnknown(r bundle.PurgeRecord, id bundle.ID, from *link, d
 	p := m.peers[0]
 	if from != nil {
 		p = from.peer
-		if g := m.admitFrom(p, overhead, bundle.Routine); g.refusal != "" {
+		if g := m.admitFrom(p, overhead, bundle.Routine, true); g.refusal != "" {
 			m.drop(g.refusal)
 			return CodeNoSpace
 		}

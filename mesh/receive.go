@@ -27,7 +27,7 @@ func (a *arrival) own() bool { return a.link == 0 }
 func (m *Machine) receivedBundle(l *link, f bundleFrame, t Token) {
 	m.count.Received++
 	a := &arrival{head: f.transferHead, token: t, link: l.id, peer: l.peer}
-	m.answered(a.head.ID, l)
+	m.answered(a.head.ID)
 	if code, known := m.screen(l, a.head); known {
 		m.free(t)
 		m.ack(l.id, f.Num, code)
@@ -48,6 +48,9 @@ func (m *Machine) screen(l *link, h transferHead) (Code, bool) {
 			m.drop(DropOld)
 			m.avoid(l.peer, m.idx.short(h.ID))
 			return CodeExpired, true
+		case h.Header.Kind == bundle.KindControl && m.waiting(h.ID):
+			m.drop(DropDuplicate)
+			return CodeLater, true
 		}
 		return 0, false
 	}
@@ -55,7 +58,9 @@ func (m *Machine) screen(l *link, h transferHead) (Code, bool) {
 	e.has |= l.bit
 	switch e.state {
 	case refused:
-		return 0, false // perhaps there is room now
+		if e.wanted() {
+			return 0, false // perhaps there is room now
+		}
 	case purged, purging:
 		e.has &^= l.bit // it does not know
 		m.queueFor(l, slot)
@@ -122,7 +127,7 @@ func (m *Machine) admit(a *arrival, v Judgement) {
 // since it was screened.
 func (m *Machine) entryFor(a *arrival, v Judgement) (entry, Code) {
 	h := a.head
-	if slot := m.idx.find(h.ID); slot != 0 && m.idx.entries[slot].state != refused {
+	if slot := m.idx.find(h.ID); slot != 0 && !m.idx.entries[slot].wanted() {
 		return entry{}, CodeDuplicate
 	}
 	if m.idx.collides(h.ID) {
@@ -152,7 +157,7 @@ func (m *Machine) grantFor(a *arrival, e *entry) grant {
 		return m.admitOwn(need, e.served())
 	}
 	e.set(flagDemoted, m.demote(a.peer, e.header, int(e.size)))
-	return m.admitFrom(a.peer, need, e.served())
+	return m.admitFrom(a.peer, need, e.served(), m.tags.watched(e.tag))
 }
 
 // refuseForSpace remembers what could not be taken, to ask for it when there
@@ -200,11 +205,15 @@ func (m *Machine) stored(a *arrival, at ref, victims []uint32, err error) {
 		m.emit(Reply{a.req, nil})
 	} else {
 		m.ack(a.link, a.head.Num, CodeDurable)
+		if l := m.links[a.link]; l != nil {
+			l.backoff = l.pace.settle // comparing was of use
+		}
 	}
 	if e.state != pending {
 		e.set(flagKept, e.state == purging) // a purge record came in between and is being written
 		return
 	}
+	m.superseding(at.slot)
 	m.to(at.slot, held)
 	m.join(at.slot)
 	if a.head.Blob != nil {
@@ -257,10 +266,14 @@ func (m *Machine) hashFailed(a *arrival) Code {
 	return CodeBad
 }
 
-// deliver announces a bundle whose tag is watched here.
+// deliver announces a bundle whose tag is watched here, and every control
+// object.
 func (m *Machine) deliver(slot uint32) {
 	e := &m.idx.entries[slot]
-	if e.state != held || e.is(flagConsumed) || !m.tags.watched(e.tag) || e.deadline <= m.now.secs() {
+	if e.state != held || e.is(flagConsumed) || e.deadline <= m.now.secs() {
+		return
+	}
+	if !m.tags.watched(e.tag) && e.kind != uint8(bundle.KindControl) {
 		return
 	}
 	m.count.Delivered++

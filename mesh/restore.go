@@ -27,7 +27,7 @@ func (m *Machine) restoreBundle(r Record) {
 	e.state = held
 	slot := m.addEntry(e)
 	if r.Header.Kind == bundle.KindControl && meta.Key != ([16]byte{}) {
-		m.control[meta.Key] = controlHead{slot: slot, number: meta.Number, day: m.now}
+		m.control[meta.Key] = controlHead{slot: slot, number: meta.Number, day: m.now, at: m.idx.ref(slot)}
 		m.byEntry[slot] = meta.Key
 	}
 	m.join(slot)
@@ -43,11 +43,12 @@ func (m *Machine) restoreControl(e *entry, meta Meta) bool {
 	if !ok || meta.Key == ([16]byte{}) {
 		return true
 	}
-	if head.number >= meta.Number {
+	old := &m.idx.entries[head.slot]
+	if head.number > meta.Number || head.number == meta.Number && old.life >= e.life {
 		m.commit(func(error) {}, DeleteBundle{e.id})
 		return false
 	}
-	m.commit(func(error) {}, DeleteBundle{m.idx.entries[head.slot].id})
+	m.commit(func(error) {}, DeleteBundle{old.id})
 	m.removeEntry(head.slot)
 	return true
 }

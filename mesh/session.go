@@ -288,10 +288,9 @@ func (m *Machine) unasked(short uint64) {
 }
 
 // answered notes that a bundle or its purge record came.
-func (m *Machine) answered(id [16]byte, l *link) {
+func (m *Machine) answered(id [16]byte) {
 	m.unasked(m.idx.salt.Short(id, false))
 	m.unasked(m.idx.salt.Short(id, true))
-	l.backoff = l.pace.settle
 }
 
 // receivedGone notes what a neighbour cannot deliver after all.

@@ -42,7 +42,7 @@ func (m *Machine) acceptable(a *arrival) error {
 		m.drop(DropCollision)
 		return ErrExists
 	}
-	if slot := m.idx.find(h.ID); slot != 0 && m.idx.entries[slot].state != refused {
+	if slot := m.idx.find(h.ID); slot != 0 && !m.idx.entries[slot].wanted() {
 		return ErrExists
 	}
 	return nil
@@ -96,6 +96,7 @@ type served struct {
 	all  bool     // too many to tell: neighbours are to send everything
 
 	version uint64 // of told; 0 if nothing was ever told
+	begun   bool   // something was watched: control objects were announced
 }
 
 func newServed() served { return served{tags: map[identity.Tag]uint8{}} }
@@ -126,10 +127,11 @@ func (m *Machine) watched(in Watched) {
 	}
 	if len(added) > 0 {
 		for slot, e := range m.idx.all() {
-			if added[e.tag] {
+			if added[e.tag] || !m.tags.begun && e.kind == uint8(bundle.KindControl) {
 				m.deliver(slot)
 			}
 		}
+		m.tags.begun = true
 	}
 	if !in.Quiet && !m.cfg.Opsec {
 		m.retell()

@@ -25,18 +25,6 @@ func (h *Home) Users() ([]identity.UserID, error) {
 	return ids, nil
 }
 
-// hostedName is what a hosted user is called while the network has not told.
-func (h *Home) hostedName(id identity.UserID) string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, u := range h.state.Users {
-		if u.ID == id {
-			return u.Name
-		}
-	}
-	return ""
-}
-
 // Keystore returns a hosted user's keys as their password sealed them.
 func (h *Home) Keystore(user identity.UserID) ([]byte, error) {
 	sealed, err := os.ReadFile(h.path("users", user.String(), "keystore"))

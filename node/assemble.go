@@ -32,7 +32,7 @@ func (n *Node) assemble(m *membership) error {
 	if err := n.roster.SetOwn(chain); err != nil {
 		return fmt.Errorf("node: own certificate: %w", err)
 	}
-	n.people = people{Roster: n.roster, home: n.home, submit: n.submitControl}
+	n.people = people{Roster: n.roster, submit: n.submitControl}
 
 	blobs := blobStore{n.store}
 	as := agentStore{blobs}
@@ -146,11 +146,7 @@ func (n *Node) publish(ctx context.Context) error {
 	for {
 		waiting := n.home.unpublished()
 		for _, p := range waiting {
-			o, err := p.object()
-			if err == nil {
-				err = n.submitControl(ctx, o)
-			}
-			if err != nil && ctx.Err() == nil {
+			if err := n.submitControl(ctx, p.Payload, p.Urgent); err != nil && ctx.Err() == nil {
 				return fmt.Errorf("node: publish: %w", err)
 			}
 		}

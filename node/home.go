@@ -72,18 +72,17 @@ type membership struct {
 	Seeds   []string           `cbor:"6,keyasint,omitempty"` // addresses from the join link
 }
 
-// publication is a control object this node must bring into the mesh. It is
-// kept until the store has it.
+// publication is a control object this node must bring into the mesh, sealed
+// as it will travel. It is kept until the store has it.
 type publication struct {
-	Kind  uint8  `cbor:"1,keyasint"`
-	Body  []byte `cbor:"2,keyasint"`
-	Chain []byte `cbor:"3,keyasint"` // certificates that travel along
+	Payload []byte `cbor:"1,keyasint"`
+	Urgent  bool   `cbor:"2,keyasint,omitempty"`
 }
 
-// hosted is a user whose keys lie on this node.
+// hosted is a user whose keys lie on this node. Names are not written here:
+// they travel and lie sealed, in profiles.
 type hosted struct {
-	ID   identity.UserID `cbor:"1,keyasint"`
-	Name string          `cbor:"2,keyasint,omitempty"` // until the network's profile tells
+	ID identity.UserID `cbor:"1,keyasint"`
 }
 
 // networkSecret is how a secret is written; identity.NetworkSecret has no

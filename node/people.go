@@ -14,12 +14,10 @@ import (
 	"outrider/offline/roster"
 )
 
-// people gives chat the roster in chat's own words. Users hosted here are
-// known from their links before the network has told about them.
+// people gives chat the roster in chat's own words.
 type people struct {
 	*roster.Roster
-	home   *Home
-	submit func(ctx context.Context, o roster.Object) error
+	submit func(ctx context.Context, payload []byte, urgent bool) error
 }
 
 var _ chat.Roster = people{}
@@ -27,26 +25,17 @@ var _ chat.Roster = people{}
 func (p people) Users() []chat.User {
 	var out []chat.User
 	for _, u := range p.Roster.Users() {
-		out = append(out, p.chatUser(u))
+		out = append(out, chatUser(u))
 	}
 	return out
 }
 
 func (p people) User(id identity.UserID) (chat.User, bool) {
 	u, ok := p.Roster.User(id)
-	if ok {
-		return p.chatUser(u), true
-	}
-	if name := p.home.hostedName(id); name != "" {
-		return chat.User{ID: id, Name: name}, true
-	}
-	return chat.User{}, false
+	return chatUser(u), ok
 }
 
-func (p people) chatUser(u roster.User) chat.User {
-	if u.Name == "" {
-		u.Name = p.home.hostedName(u.ID)
-	}
+func chatUser(u roster.User) chat.User {
 	return chat.User{ID: u.ID, Name: u.Name, Frozen: u.Frozen}
 }
 
@@ -92,7 +81,11 @@ func (p people) PublishPrekeys(ctx context.Context, _ identity.DeviceID, bundles
 		if err != nil {
 			return fmt.Errorf("node: publish prekeys: %w", err)
 		}
-		if err := p.submit(ctx, roster.Prekey(k)); err != nil {
+		payload, err := p.Seal(roster.Prekey(k))
+		if err == nil {
+			err = p.submit(ctx, payload, false)
+		}
+		if err != nil {
 			return fmt.Errorf("node: publish prekeys: %w", err)
 		}
 	}
@@ -121,29 +114,21 @@ func (j judge) Judge(payload []byte) mesh.Verdict {
 // is really kept follows from the object itself.
 const controlLifetime = 365 * 24 * time.Hour
 
-// submitControl seals a control object and gives it to the agent. That the
-// mesh already has it, or something newer, is no error.
-func (n *Node) submitControl(ctx context.Context, o roster.Object) error {
-	payload, err := n.roster.Seal(o)
-	if err != nil {
-		return err
-	}
-	secret := n.roster.Secrets()[0]
+// submitControl gives a sealed control object to the agent. That the mesh
+// already has it, or something newer, is no error.
+func (n *Node) submitControl(ctx context.Context, payload []byte, urgent bool) error {
 	h := bundle.Header{
-		Version: bundle.Version, Tag: identity.ControlTag(secret.TagKey()), Precedence: bundle.Priority,
+		Version: bundle.Version, Tag: n.controlTags()[0], Precedence: bundle.Priority,
 		Lifetime: controlLifetime, Kind: bundle.KindControl,
 	}
 	// A control object is replaced, never purged: the key is thrown away.
 	var key bundle.PurgeKey
-	if _, err := rand.Read(key[:]); err != nil {
-		return err
-	}
+	rand.Read(key[:])
 	h.Commitment = key.Commit(h.Tag)
 	b, err := bundle.New(h, payload, bundle.MaxBudget)
 	if err != nil {
 		return err
 	}
-	urgent := o.Kind == roster.KindRevocation || o.Kind == roster.KindConfig
 	err = n.agent.Submit(ctx, b, mesh.SubmitOptions{Urgent: urgent})
 	if errors.Is(err, mesh.ErrRefused) || errors.Is(err, mesh.ErrExists) {
 		return nil

@@ -82,7 +82,9 @@ func (h *Home) CreateNetwork(ctx context.Context, name string, preset identity.P
 	}
 	chain := identity.Chain{self, admin}
 	h.state.Network = &membership{ID: root.ID(), Name: root.Name(), Root: root.Raw(), Secrets: []networkSecret{secretState(secret)}, Chain: chain.Marshal()}
-	h.publish(roster.Certificate(identity.Chain{admin}), roster.Certificate(chain))
+	if err := h.publish(roster.Certificate(identity.Chain{admin}), roster.Certificate(chain)); err != nil {
+		return nil, err
+	}
 	return root, h.save()
 }
 
@@ -189,7 +191,9 @@ func (h *Home) InviteUser(ctx context.Context, q UserRequest) (UserLink, error) 
 	if err := h.publishName(a.key, user, q.Name); err != nil {
 		return UserLink{}, err
 	}
-	h.publish(roster.Certificate(join.Chain()))
+	if err := h.publish(roster.Certificate(join.Chain())); err != nil {
+		return UserLink{}, err
+	}
 	link := UserLink{User: user, Name: q.Name, Frame: frame, Password: words, Expires: join.Expiry, Addrs: q.Addrs}
 	return link, h.save()
 }
@@ -269,7 +273,7 @@ func (h *Home) HostUser(ctx context.Context, q UserRequest, password []byte) (id
 	if err != nil {
 		return identity.UserID{}, err
 	}
-	if err := h.addHosted(ctx, id, q.Name, key, identity.Chain{cert, a.cert}, password); err != nil {
+	if err := h.addHosted(ctx, id, key, identity.Chain{cert, a.cert}, password); err != nil {
 		return identity.UserID{}, err
 	}
 	return id, errors.Join(h.publishName(a.key, id, q.Name), h.save())
@@ -277,7 +281,7 @@ func (h *Home) HostUser(ctx context.Context, q UserRequest, password []byte) (id
 
 // addHosted makes a device of the user on this node, seals the keys under the
 // password and notes what has to be published.
-func (h *Home) addHosted(ctx context.Context, id identity.UserID, name string, user identity.PrivateKey, chain identity.Chain, password []byte) error {
+func (h *Home) addHosted(ctx context.Context, id identity.UserID, user identity.PrivateKey, chain identity.Chain, password []byte) error {
 	device, err := identity.NewPrivateKey()
 	if err != nil {
 		return err
@@ -296,16 +300,14 @@ func (h *Home) addHosted(ctx context.Context, id identity.UserID, name string, u
 	if err := h.SaveKeystore(id, sealed); err != nil {
 		return err
 	}
-	h.state.Users = append(h.state.Users, hosted{ID: id, Name: name})
-	h.publish(roster.Certificate(chain), roster.Certificate(whole))
-	return nil
+	h.state.Users = append(h.state.Users, hosted{ID: id})
+	return h.publish(roster.Certificate(chain), roster.Certificate(whole))
 }
 
 // A JoinRequest applies a join link on this node.
 type JoinRequest struct {
 	Link         string
 	LinkPassword []byte
-	Name         string // what the user is called here until the network tells
 	Password     []byte // of the user's keys on this node
 }
 
@@ -338,7 +340,7 @@ func (h *Home) Join(ctx context.Context, q JoinRequest, clock identity.Clock) (i
 	if err != nil {
 		return user, err
 	}
-	if err := h.addHosted(ctx, user, q.Name, key, chain, q.Password); err != nil {
+	if err := h.addHosted(ctx, user, key, chain, q.Password); err != nil {
 		return user, err
 	}
 	return user, h.save()
@@ -364,8 +366,7 @@ func (h *Home) enter(j deeplink.Join) error {
 	h.state.Network = &membership{
 		ID: j.Network, Name: j.Name, Secrets: []networkSecret{secretState(j.Secret)}, Chain: chain.Marshal(), Seeds: j.Addrs,
 	}
-	h.publish(roster.Certificate(identity.Chain{j.Admin}), roster.Certificate(j.Chain()), roster.Certificate(chain))
-	return nil
+	return h.publish(roster.Certificate(identity.Chain{j.Admin}), roster.Certificate(j.Chain()), roster.Certificate(chain))
 }
 
 func (h *Home) publishName(signer identity.PrivateKey, user identity.UserID, name string) error {
@@ -373,25 +374,20 @@ func (h *Home) publishName(signer identity.PrivateKey, user identity.UserID, nam
 	if err != nil {
 		return err
 	}
-	h.publish(o)
-	return nil
+	return h.publish(o)
 }
 
 // publish notes control objects that this node must bring into the mesh.
-func (h *Home) publish(objects ...roster.Object) {
+func (h *Home) publish(objects ...roster.Object) error {
+	m := h.state.Network
 	for _, o := range objects {
-		h.state.Publish = append(h.state.Publish, publication{Kind: uint8(o.Kind), Body: o.Body, Chain: o.Chain.Marshal()})
+		payload, err := roster.Seal(m.ID, m.Secrets[0].secret(), o)
+		if err != nil {
+			return fmt.Errorf("node: publish: %w", err)
+		}
+		h.state.Publish = append(h.state.Publish, publication{Payload: payload, Urgent: o.Kind == roster.KindRevocation})
 	}
-}
-
-func (p publication) object() (roster.Object, error) {
-	o := roster.Object{Kind: roster.Kind(p.Kind), Body: p.Body}
-	if len(p.Chain) <= 1 { // an empty CBOR array
-		return o, nil
-	}
-	var err error
-	o.Chain, err = identity.ParseChain(p.Chain)
-	return o, err
+	return nil
 }
 
 func newUserID() (id identity.UserID) {

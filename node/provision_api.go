@@ -89,12 +89,12 @@ func AddUser(ctx context.Context, h *Home, c config.Config, u api.NewUser) (api.
 
 // Join applies a join link on a node's folder, whether the node runs or not.
 func Join(ctx context.Context, h *Home, j api.NewJoin) (api.Joined, error) {
-	id, err := h.Join(ctx, JoinRequest{Link: j.Link, LinkPassword: j.Password, Name: j.Name, Password: j.UserPassword}, h.clock())
+	id, err := h.Join(ctx, JoinRequest{Link: j.Link, LinkPassword: j.Password, Password: j.UserPassword}, h.clock())
 	if err != nil {
 		return api.Joined{}, provisionError(err)
 	}
 	m := h.network()
-	return api.Joined{Network: m.ID, NetworkName: m.Name, User: id, Name: j.Name, Hint: joinHint(m)}, nil
+	return api.Joined{Network: m.ID, NetworkName: m.Name, User: id, Hint: joinHint(m)}, nil
 }
 
 // joinHint says what to look at when nobody answers.

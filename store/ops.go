@@ -266,7 +266,7 @@ func (p PutRow) apply(t *tx) error {
 		return err
 	}
 	t.batch.Set(keyRow(r.User, r.Conv, r.Order, r.Msg), bytes.Clone(r.Data))
-	t.batch.Set(keyMessage(r.User, r.Msg), binary.BigEndian.AppendUint64(bytes.Clone(r.Conv[:]), r.Order))
+	t.batch.Set(keyMessage(r.User, r.Msg), encodeWhere(r.Conv, r.Order))
 	t.state.count.rows++
 	newest, err := t.newest(r.User, r.Conv)
 	if err != nil {
@@ -296,6 +296,10 @@ func (d DeleteRow) apply(t *tx) error {
 	t.batch.Delete(keyRow(d.User, conv, order, d.Msg))
 	t.state.count.rows--
 	return t.lowerNewest(d.User, conv, order)
+}
+
+func encodeWhere(conv [16]byte, order uint64) []byte {
+	return binary.BigEndian.AppendUint64(bytes.Clone(conv[:]), order)
 }
 
 // parseWhere reads where the row of a message is.

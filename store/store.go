@@ -321,6 +321,7 @@ func (s *Store) Close() error {
 	if errors.Is(err, ErrClosed) {
 		return nil
 	}
+	err = nil // a broken store has said so before
 	if s.blobs != nil {
 		err = errors.Join(err, s.blobs.close())
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -22,9 +23,10 @@ func quote(s string) string {
 }
 
 // plainText is the JavaScript that reads an element's words as a person sees
-// them: without the marks that isolate names from the sentence around them.
+// them: without the marks that isolate names from the sentence around them, a
+// no-break space as a space.
 func plainText(element string) string {
-	return `((` + element + `)?.innerText ?? '').replace(/[\u2066-\u2069]/g, '')`
+	return `((` + element + `)?.innerText ?? '').replace(/[\u2066-\u2069]/g, '').replace(/\u00a0/g, ' ')`
 }
 
 // Login logs in on the login screen and waits for the screens behind it. When
@@ -182,11 +184,32 @@ func (p *Page) Fill(selector, value string) error {
 }
 
 // Press presses the keys one after the other; kb has the names of those that
-// are not characters.
+// are not characters. As with a real keyboard, a key whose keydown the page
+// takes for itself types nothing (chromedp.KeyEvent types it all the same).
 func (p *Page) Press(keys string, modifiers ...chromedp.Modifier) error {
-	err := chromedp.Do(p.ctx, chromedp.KeyEvent(keys, chromedp.KeyModifiers(modifiers...)))
-	if err != nil {
-		return fmt.Errorf("browser: press: %w", err)
+	var held int64
+	for _, m := range modifiers {
+		held |= int64(m)
+	}
+	for _, r := range keys {
+		var text string
+		var events []*input.DispatchKeyEventParams
+		for _, e := range kb.Encode(r) {
+			if e.Type == kb.KeyChar {
+				text = e.Text
+				continue
+			}
+			e.Modifiers |= held
+			events = append(events, e)
+		}
+		for _, e := range events {
+			if e.Type != kb.KeyUp && text != "" {
+				e.Type, e.Text = kb.KeyDown, text
+			}
+			if err := chromedp.Do(p.ctx, do(input.DispatchKeyEvent, *e)); err != nil {
+				return fmt.Errorf("browser: press: %w", err)
+			}
+		}
 	}
 	return nil
 }

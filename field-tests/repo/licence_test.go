@@ -22,15 +22,16 @@ var weakCopyleft = map[string]string{
 }
 
 // phrases by which a licence's text is known. The first that fits wins, so
-// those that forbid come first.
+// those that ask for more come first.
 var phrases = []struct{ name, phrase string }{
+	{"MPL-2.0", "mozilla public license"}, // it names the GNU ones as others it goes with
 	{"AGPL", "gnu affero general public license"},
 	{"LGPL", "gnu lesser general public license"},
 	{"GPL", "gnu general public license"},
 	{"SSPL", "server side public license"},
 	{"BUSL", "business source license"},
-	{"MPL-2.0", "mozilla public license"},
 	{"Apache-2.0", "apache license"},
+	{"Apache-2.0", "apache-2.0 software license"},
 	{"ISC", "permission to use, copy, modify, and/or distribute this software"},
 	{"ISC", "permission to use, copy, modify, and distribute this software"},
 	{"MIT", "permission is hereby granted, free of charge"},

@@ -309,3 +309,16 @@ func Poll(ctx context.Context, what string, ask func() (bool, error)) error {
 		}
 	}
 }
+
+// Arrived calls each with the SHA-256 of every bundle that arrives under a
+// tag, those that wait first, until ctx ends or the stream does.
+func (c *Client) Arrived(ctx context.Context, tag string, each func(sha256 string)) error {
+	return c.stream(ctx, "/v1/bundles/arrived?tag="+tag, func(e Event) {
+		var b struct {
+			SHA256 string `json:"sha256"`
+		}
+		if e.Name == "bundle" && json.Unmarshal(e.Data, &b) == nil {
+			each(b.SHA256)
+		}
+	})
+}

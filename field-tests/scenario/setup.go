@@ -58,15 +58,15 @@ func (b *Box) Invite(ctx context.Context, name string, addrs ...string) (inv Inv
 	return inv, json.Unmarshal([]byte(out), &inv)
 }
 
-// Join applies an invitation on the box; the user is called name there.
-func (b *Box) Join(ctx context.Context, inv Invitation, name string) error {
+// Join applies an invitation on the box.
+func (b *Box) Join(ctx context.Context, inv Invitation) error {
 	// The password goes by file: argv is visible to everybody on the machine.
 	file := filepath.Join(filepath.Dir(b.Dir), b.Name+".linkpw")
 	if err := os.WriteFile(file, []byte(inv.Password+"\n"), 0o600); err != nil {
 		return err
 	}
 	defer os.Remove(file)
-	_, err := b.CLI(ctx, inv.Link+"\n"+UserPassword+"\n", "join", "-", "--user", name, "--password-file", file, "--user-password-file", "-")
+	_, err := b.CLI(ctx, inv.Link+"\n"+UserPassword+"\n", "join", "-", "--password-file", file, "--user-password-file", "-")
 	return err
 }
 
@@ -120,10 +120,10 @@ func (t *Trio) provision(ctx context.Context) error {
 		return err
 	}
 	t.Carol = carol.User
-	if err := t.Bravo.Join(ctx, bob, "bob"); err != nil {
+	if err := t.Bravo.Join(ctx, bob); err != nil {
 		return err
 	}
-	if err := t.Charlie.Join(ctx, carol, "carol"); err != nil {
+	if err := t.Charlie.Join(ctx, carol); err != nil {
 		return err
 	}
 	if _, err := t.Alpha.CLI(ctx, "", "link", "down", t.CharlieID); err != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"outrider/mesh"
+	"outrider/mesh/bundle"
 	"outrider/mesh/cla"
 )
 
@@ -46,6 +47,7 @@ type end struct {
 	past   [][]byte // frames that a replaying neighbour repeats
 	down   bool     // the node knows
 	opened bool
+	heard  map[uint64]bundle.ID // transfers that came, by number
 }
 
 // meet opens a contact, for a length or (0) for good. Nodes that are off,
@@ -61,7 +63,7 @@ func (w *World) meet(a, b int, k kind, length time.Duration, seed uint64) {
 	w.count.Contacts++
 	for i, n := range []*node{x, y} {
 		w.lastID++
-		c.ends[i] = &end{c: c, node: n, id: w.lastID, boots: n.boots}
+		c.ends[i] = &end{c: c, node: n, id: w.lastID, boots: n.boots, heard: map[uint64]bundle.ID{}}
 		n.links[w.lastID] = c.ends[i]
 	}
 	c.ends[0].other, c.ends[1].other = c.ends[1], c.ends[0]
@@ -120,6 +122,9 @@ func (e *end) send(o mesh.Send) {
 	if e.c.ended {
 		return
 	}
+	if o.Load == nil {
+		e.c.w.checkAck(e, o.Head)
+	}
 	e.queue = append(e.queue, o)
 	if !e.busy {
 		e.transmit()
@@ -149,7 +154,6 @@ func (e *end) transmit() {
 	w.count.Frames++
 	w.count.FrameBytes += int64(len(frame))
 	w.note(e.node.index, 's', frame)
-	w.checkSent(e, frame)
 	air := time.Duration(len(frame)+40) * time.Second / time.Duration(e.c.kind.rate)
 	e.busy = true
 	w.after(air, e.transmit)
@@ -174,7 +178,6 @@ func (e *end) hear(frame []byte) {
 	if w.faults.Flip && !w.healed && r.IntN(300) == 0 {
 		frame = append([]byte(nil), frame...)
 		frame[r.IntN(len(frame))] ^= 1 << r.IntN(8)
-		w.checkFlipped(e, frame)
 		if r.IntN(4) == 0 {
 			frame = frame[:r.IntN(len(frame))+1]
 		}
@@ -191,6 +194,9 @@ func (e *end) take(frame []byte) {
 	if err != nil {
 		n.step(mesh.Malformed{Link: e.id, Type: frame[0]})
 		return
+	}
+	if d := mesh.Describe(f); d.ID != (bundle.ID{}) && d.Kind != bundle.KindControl {
+		e.heard[d.Num] = d.ID
 	}
 	n.step(mesh.Received{Link: e.id, Frame: f, Token: n.keep(mesh.Body(f))})
 }

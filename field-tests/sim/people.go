@@ -22,10 +22,8 @@ type message struct {
 	payload  []byte
 	key      bundle.PurgeKey
 	header   bundle.Header
-	budget   int // replicas, of a sprayed bundle
 	accepted bool
 	arrived  bool // at its reader
-	released bool // its purge key
 	blob     *blob.Descriptor
 	control  bool
 }

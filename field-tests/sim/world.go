@@ -155,6 +155,7 @@ func Run(c Config) (logHash string, stats Stats, violations []string) {
 	w.planContacts()
 	w.planFaults()
 	w.planMessages()
+	w.everyMinute()
 	w.until(c.Faulty)
 	if len(w.broken) == 0 {
 		w.heal()
@@ -262,4 +263,9 @@ func sortedContacts(m map[[2]int]*contact) []*contact {
 		list = append(list, m[k])
 	}
 	return list
+}
+
+func (w *World) everyMinute() {
+	w.checkNow()
+	w.after(time.Minute, w.everyMinute)
 }

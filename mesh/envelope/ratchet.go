@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -81,7 +82,7 @@ func (r *ratchet) expired(now int64, age time.Duration) []uint32 {
 // lose remembers that indexes were given up, at most maxLost ranges of them.
 func (r *ratchet) lose(add Range) {
 	r.lost = append(r.lost, add)
-	slices.SortFunc(r.lost, func(a, b Range) int { return int(int64(a.From) - int64(b.From)) })
+	slices.SortFunc(r.lost, func(a, b Range) int { return cmp.Compare(a.From, b.From) })
 	merged := r.lost[:1]
 	for _, l := range r.lost[1:] {
 		if last := &merged[len(merged)-1]; l.From <= last.To+1 {
@@ -103,7 +104,7 @@ func (r *ratchet) received() []Range {
 	for _, c := range slices.Sorted(maps.Keys(r.gaps)) {
 		missing = append(missing, Range{c, c})
 	}
-	slices.SortFunc(missing, func(a, b Range) int { return int(int64(a.From) - int64(b.From)) })
+	slices.SortFunc(missing, func(a, b Range) int { return cmp.Compare(a.From, b.From) })
 	var out []Range
 	at := uint32(0)
 	for _, m := range missing {

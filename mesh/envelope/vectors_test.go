@@ -241,7 +241,7 @@ func writeContent(t *testing.T) (v contentVectors) {
 	bad("inner packed with a later dictionary", "inner", "unsupported", m{1: 1, 2: 1, 7: []byte("x"), 8: 2})
 	bad("inner with half a parent", "inner", "malformed", m{1: 1, 2: 1, 5: make([]byte, 4)})
 	bad("file one byte over the ratio", "file", "malformed", m{1: "x", 3: 100*64 + 1, 4: bytes.Repeat([]byte{1}, 32), 5: 64 + aeadExtra, 6: make([]byte, 32), 7: 60, 8: 1})
-	bad("file of 2^40 bytes", "file", "malformed", m{1: "x", 3: 5, 4: bytes.Repeat([]byte{1}, 32), 5: 1 << 40, 6: make([]byte, 32)})
+	bad("file of 2^40 bytes", "file", "malformed", m{1: "x", 3: 5, 4: bytes.Repeat([]byte{1}, 32), 5: uint64(1 << 40), 6: make([]byte, 32)})
 	bad("operation of suite 2", "operation", "unsupported", m{1: 2, 2: 9, 3: make([]byte, 16), 4: make([]byte, 16), 5: make([]byte, 16), 7: 1})
 	add("roster unsorted", "roster", "malformed", append(append(bytes.Clone(s.Roster[:2]), s.Roster[2+memberSize:]...), s.Roster[2:2+memberSize]...), nil)
 	for _, n := range []int{1, 64, 65, 512, 513, 577, 1025, 4000, 32769, 61440} {

@@ -269,7 +269,6 @@ type AddedUser struct {
 type NewJoin struct {
 	Link         string
 	Password     []byte // of the link
-	Name         string // what the user is called here until the network tells
 	UserPassword []byte
 }
 

@@ -295,9 +295,9 @@ func (n *fakeNode) AddUser(_ context.Context, u NewUser) (AddedUser, error) {
 	return AddedUser{Name: u.Name, Link: "outrider://c/#X", PageLink: "https://a:7443/c/#X", Password: "six words", Expires: aTime}, nil
 }
 
-func (n *fakeNode) Join(_ context.Context, link string, _ []byte) (Joined, error) {
-	if link != "outrider://c/#X" {
-		return Joined{}, hinted{fmt.Errorf("the link is damaged: %w", ErrLink), "copy it again, whole"}
+func (n *fakeNode) Join(_ context.Context, j NewJoin) (Joined, error) {
+	if j.Link != "outrider://c/#X" {
+		return Joined{}, hinted{fmt.Errorf("the j.Link is damaged: %w", ErrLink), "copy it again, whole"}
 	}
 	return Joined{Network: identity.NetworkID{5}, NetworkName: "eagle", User: bob, Name: "Bob", Hint: "nobody answered on 7411"}, nil
 }

@@ -232,7 +232,6 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		Link         string `json:"link"`
 		Password     string `json:"password"`
-		Name         string `json:"name"`
 		UserPassword string `json:"user_password"`
 	}
 	if err := decodeJSON(r, &in); err != nil {
@@ -241,11 +240,11 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case in.Link == "" || len(in.Link) > 16<<10 || in.Password == "" || len(in.Password) > maxPassword:
 		return badRequest("link and its password are needed")
-	case in.UserPassword == "" || len(in.UserPassword) > maxPassword || len(in.Name) > maxName:
-		return badRequest("user_password, the user's new password on this node, is needed; name has at most %d bytes", maxName)
+	case in.UserPassword == "" || len(in.UserPassword) > maxPassword:
+		return badRequest("user_password, the user's new password on this node, is needed")
 	}
 	j, err := s.cfg.Provision.Join(r.Context(), NewJoin{
-		Link: in.Link, Password: []byte(in.Password), Name: in.Name, UserPassword: []byte(in.UserPassword),
+		Link: in.Link, Password: []byte(in.Password), UserPassword: []byte(in.UserPassword),
 	})
 	if err != nil {
 		return err

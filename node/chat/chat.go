@@ -34,23 +34,23 @@ import (
 	"time"
 
 	"outrider/mesh/bundle"
+	"outrider/mesh/envelope"
 	"outrider/mesh/identity"
 )
 
 // Limits of what a user can send. Those marked wire are limits of the reader
 // too: a peer that exceeds them is refused.
 const (
-	MaxText         = 32 << 10 // bytes of UTF-8 in a text; wire
-	MaxFileName     = 255      // bytes of a file name; wire
-	MaxMediaType    = 127      // bytes of a media type; wire
-	MaxNote         = 80       // bytes of a location's note; wire
-	MaxFileDefault  = 5 << 30  // bytes of a file, where the policy says nothing else
-	MaxOutstanding  = 20_000   // messages of one user that are not delivered yet
-	MaxPage         = 200      // messages in one answer
-	MinTTL          = time.Minute
-	MaxDevices      = 16 // reader devices for which receipts are kept; decisions.md 6
-	maxPending      = 10_000
-	maxIncomingSkew = 7 * 24 * time.Hour
+	MaxText        = 32 << 10         // bytes of UTF-8 in a text; wire
+	MaxFileName    = 255              // bytes of a file name; wire
+	MaxMediaType   = 127              // bytes of a media type; wire
+	MaxNote        = envelope.MaxNote // bytes of a location's note; wire
+	MaxFileDefault = 5 << 30          // bytes of a file, where the policy says nothing else
+	MaxOutstanding = 20_000           // messages of one user that are not delivered yet
+	MaxPage        = 200              // messages in one answer
+	MinTTL         = time.Minute
+	MaxDevices     = 16     // reader devices for which receipts are kept; decisions.md 6
+	maxPending     = 10_000 // bundles of one user that arrived and wait here
 )
 
 // A MessageID names one message of one user on this node. It is random.

@@ -215,6 +215,26 @@ func (s *Session) epochOf(t identity.Tag) (id envelope.EpochID, ok bool) {
 	return id, false
 }
 
+// hostedReaders lists the users of this node that belong to the epoch of a tag.
+func (s *Session) hostedReaders(t identity.Tag) (out []identity.UserID) {
+	id, ok := s.epochOf(t)
+	if !ok {
+		return nil
+	}
+	hosted, err := s.svc.cfg.Accounts.Users()
+	if err != nil {
+		s.log.Warn("chat: list hosted users", "err", err)
+		return nil
+	}
+	info, _ := s.ring.Info(id)
+	for _, m := range info.Members {
+		if slices.Contains(hosted, m.User) && !slices.Contains(out, m.User) {
+			out = append(out, m.User)
+		}
+	}
+	return out
+}
+
 // confirmWrap forgets a wrap that its reader has purged, or that has expired.
 func (s *Session) confirmWrap(id bundle.ID) bool {
 	if _, ok := s.wraps[id]; !ok {
@@ -237,12 +257,19 @@ func (s *Session) forgetEpochs() error {
 		if _, ok := s.ring.Info(id); ok {
 			continue
 		}
-		for _, prefix := range []string{recTags, recWeak, recShown, recFiles, recNewest} {
-			for n := range s.recs.Records(prefix + id.String()) {
-				if err := s.recs.PutRecord(n, nil); err != nil {
-					return err
-				}
+		for _, prefix := range []string{recWeak, recShown, recFiles, recNewest, recAcked, recTags} { // what finds them last
+			if err := s.forgetRecords(prefix + id.String()); err != nil {
+				return err
 			}
+		}
+	}
+	return nil
+}
+
+func (s *Session) forgetRecords(prefix string) error {
+	for n := range s.recs.Records(prefix) {
+		if err := s.recs.PutRecord(n, nil); err != nil {
+			return err
 		}
 	}
 	return nil

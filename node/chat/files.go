@@ -192,13 +192,12 @@ func (s *Session) checkFile(id MessageID) {
 	if err != nil {
 		return
 	}
-	s.checking[id] = true
-	if r.File.Done || r.File.Bad { // only the telling is left, from before a crash
-		s.svc.job(func(ctx context.Context) { s.fileChecked(ctx, id, nil) })
-		return
-	}
-	s.svc.job(func(ctx context.Context) {
-		err := envelope.DecryptFile(f.Seal, s.leaves(ctx, f.Seal.Blob.Root), ctxWriter{ctx, io.Discard})
+	known := r.File.Done || r.File.Bad // then only the telling is left, from before a crash
+	s.checking[id] = s.svc.job(func(ctx context.Context) {
+		var err error
+		if !known {
+			err = envelope.DecryptFile(f.Seal, s.leaves(ctx, f.Seal.Blob.Root), ctxWriter{ctx, io.Discard})
+		}
 		s.fileChecked(ctx, id, err)
 	})
 }
@@ -258,7 +257,7 @@ func (s *Session) releaseBlob(ctx context.Context, r *record) {
 		if rec := bundle.NewPurgeRecord(b, blobPurgeKey(f.Seal.Key)); r.Sole && rec.Valid() {
 			err = s.svc.cfg.Agent.Purge(ctx, rec)
 		} else {
-			err = s.svc.finished(ctx, s.user, []Arrived{{ID: id, Tag: b.Header.Tag, Kind: bundle.KindBlob}})
+			err = s.svc.finished(ctx, s.user, []Arrived{{ID: id, Tag: b.Header.Tag, Kind: bundle.KindBlob}}, s.hostedReaders)
 		}
 	}
 	if err != nil {

@@ -37,9 +37,9 @@ func (s *Session) Recall(ctx context.Context, id MessageID) (Message, error) {
 		if err := s.commit(ctx, t); err != nil {
 			return err
 		}
-		s.outgoing[r.Msg] = told
-		if !told {
-			delete(s.outgoing, r.Msg)
+		delete(s.outgoing, r.Msg)
+		if told {
+			s.outgoing[r.Msg] = true
 		}
 		s.changed(r)
 		if err := s.tellRecall(ctx, r); err != nil && !quiet(err) {

@@ -260,7 +260,7 @@ func isMember(info envelope.EpochInfo, d identity.DeviceID) bool {
 }
 
 func (s *Session) takeRanges(o *opening, m *envelope.Opened, c envelope.ChainRanges) error {
-	name := fmt.Sprintf("%s%d/%v/%d/%v", recAcked, m.Inner.Type, c.Epoch, c.Slot, m.Device)
+	name := fmt.Sprintf("%s%v/%d/%d/%v", recAcked, c.Epoch, m.Inner.Type, c.Slot, m.Device)
 	var body []byte
 	var seen []envelope.Range
 	if s.readRecord(name, &body) {

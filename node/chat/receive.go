@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -231,7 +232,7 @@ func (s *Session) acknowledge(ctx context.Context, o *opening) {
 		}
 		t.add(DeleteKV{Bucket: bucketChat, Key: s.purgeKey(p.ev.ID)})
 	}
-	if err := s.svc.finished(ctx, s.user, o.done); err != nil {
+	if err := s.svc.finished(ctx, s.user, o.done, s.hostedReaders); err != nil {
 		s.log.Warn("chat: mark as consumed", "err", err)
 	}
 	if s.closed {
@@ -371,7 +372,7 @@ func (s *Session) newIncoming(ev Arrived, b bundle.Bundle, m *envelope.Opened) (
 		return nil, errLate
 	}
 	r := &record{
-		Msg: newID(), Peer: m.User, From: m.Device, Prec: b.Header.Precedence, SentMS: int64(m.Inner.Sent), GotMS: s.nowMS(),
+		Msg: newID(), Peer: m.User, From: m.Device, Prec: b.Header.Precedence, SentMS: int64(min(m.Inner.Sent, math.MaxInt64)), GotMS: s.nowMS(),
 		TTL: int64(m.Inner.TTL / time.Second), Ends: s.elapsed() + int64(left/time.Second), Burn: int64(m.Inner.Burn / time.Second),
 		Hops: int(b.Hop.Count), Sole: m.ReaderPurges, Clone: m.Clone, State: StateDelivered,
 		Sealed: &sealedRecord{ID: ev.ID, Epoch: m.Epoch, Slot: m.Slot, Index: m.Index},

@@ -158,22 +158,28 @@ func (r *record) unsent() bool {
 // advance takes an outgoing message as far as it can go now. Without the
 // recipient's keys it waits, which is no error.
 func (s *Session) advance(ctx context.Context, r *record) error {
+	defer func() {
+		if _, ok := s.outgoing[r.Msg]; ok {
+			s.outgoing[r.Msg] = r.unsent()
+		}
+	}()
 	if !r.unsent() || r.State == StateFailed && r.Fail == failRevoked {
 		return nil
 	}
 	if r.State == StateRecalled {
 		return s.tellRecall(ctx, r)
 	}
+	ok, err := true, error(nil)
 	if r.Sealed == nil {
-		if ok, err := s.sealMessage(ctx, r); !ok {
-			return err
-		}
+		ok, err = s.sealMessage(ctx, r)
 	}
-	err := s.submitAll(ctx, r)
+	if ok && err == nil {
+		err = s.submitAll(ctx, r)
+	}
 	switch {
-	case errors.Is(err, ErrFull):
+	case errors.Is(err, ErrFull) && !s.closed:
 		return errors.Join(err, s.setState(ctx, r, StateFailed, failFull))
-	case err != nil:
+	case err != nil || !ok:
 		return err
 	case r.State == StateFailed || r.State == StateWaiting:
 		return s.setState(ctx, r, StateQueued, "")

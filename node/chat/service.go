@@ -344,33 +344,40 @@ func (s *Service) sort(ev Arrived, arrived map[identity.UserID][]Arrived) {
 }
 
 // finished notes that a user is done with bundles, and tells the agent about
-// those that nobody else here waits for: two users of one conversation on one
-// node watch the same tags.
-func (s *Service) finished(ctx context.Context, user identity.UserID, evs []Arrived) error {
+// those that nobody else here waits for. Two users of one conversation on one
+// node watch the same tags, and one of them may not know the epoch yet: others
+// names the users of this node that a bundle is for besides those who watch.
+func (s *Service) finished(ctx context.Context, user identity.UserID, evs []Arrived, others func(identity.Tag) []identity.UserID) error {
 	var ids []bundle.ID
-	s.mu.Lock()
 	for _, ev := range evs {
-		watchers := s.watched[ev.Tag]
-		if len(watchers) > 1 {
-			done := s.doneBy[ev.ID]
-			if !slices.Contains(done, user) {
-				done = append(done, user)
-			}
-			if slices.ContainsFunc(watchers, func(w identity.UserID) bool { return !slices.Contains(done, w) }) {
-				if len(s.doneBy) < maxPending {
-					s.doneBy[ev.ID] = done // forgotten over a restart, then it is delivered again
-				}
-				continue
-			}
-			delete(s.doneBy, ev.ID)
+		if s.doneWith(user, ev, others(ev.Tag)) {
+			ids = append(ids, ev.ID)
 		}
-		ids = append(ids, ev.ID)
 	}
-	s.mu.Unlock()
 	if len(ids) == 0 {
 		return nil
 	}
 	return s.cfg.Agent.Consumed(ctx, ids)
+}
+
+func (s *Service) doneWith(user identity.UserID, ev Arrived, others []identity.UserID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	done := s.doneBy[ev.ID]
+	if !slices.Contains(done, user) {
+		done = append(done, user)
+	}
+	for _, w := range slices.Concat(s.watched[ev.Tag], others) {
+		if slices.Contains(done, w) {
+			continue
+		}
+		if len(s.doneBy) < maxPending {
+			s.doneBy[ev.ID] = done // forgotten over a restart, then it is delivered again
+		}
+		return false
+	}
+	delete(s.doneBy, ev.ID)
+	return true
 }
 
 // The clear index of watched tags: user || tag. It tells whoever takes the
@@ -522,8 +529,9 @@ func (m mailbox) take() []Event {
 	return evs
 }
 
-// job runs work that may take long beside the loop. Run waits for it.
-func (s *Service) job(do func(ctx context.Context)) {
+// job runs work that may take long beside the loop; false means that the loop
+// does not run. Run waits for it.
+func (s *Service) job(do func(ctx context.Context)) bool {
 	s.mu.Lock()
 	ctx := s.running
 	if ctx != nil {
@@ -531,12 +539,13 @@ func (s *Service) job(do func(ctx context.Context)) {
 	}
 	s.mu.Unlock()
 	if ctx == nil {
-		return
+		return false
 	}
 	go func() {
 		defer s.jobs.Done()
 		do(ctx)
 	}()
+	return true
 }
 
 // quiet tells whether an error only says that the node is stopping.

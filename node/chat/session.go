@@ -62,11 +62,11 @@ const (
 	recWrap   = "wrap/"    // + bundle id: wrapRecord
 	recTags   = "tags/"    // + epoch: its tags
 	recAsked  = "asked/"   // + device: when it was last asked to rekey, or asked us
-	recAcked  = "acked/"   // + kind, epoch, device: ranges that were acted on
+	recAcked  = "acked/"   // + epoch, kind, slot, device: ranges that were acted on
 	recShown  = "shown/"   // + epoch: what was read here
 	recFiles  = "files/"   // + epoch: files that are complete here
 	recWeak   = "weak/"    // + epoch: without forward secrecy
-	recNewest = "receipt/" // + kind, epoch: purge record of our newest receipt
+	recNewest = "receipt/" // + epoch, kind: purge record of our newest receipt
 )
 
 // open makes the session of a user whose keystore was opened.
@@ -335,11 +335,16 @@ func (s *Session) minute(ctx context.Context) {
 		s.log.Warn("chat: tidy up", "err", err)
 	}
 	s.retryPending(ctx)
-	for id := range s.outgoing {
-		if s.closed {
+	s.resumeUnsent(ctx)
+}
+
+// resumeUnsent goes on with messages that could not be handed over before.
+func (s *Session) resumeUnsent(ctx context.Context) {
+	for id, unsent := range s.outgoing {
+		if s.closed || ctx.Err() != nil {
 			return
 		}
-		if r, err := s.get(id); err == nil && r.unsent() {
+		if unsent {
 			s.resumeOne(ctx, id)
 		}
 	}
@@ -352,13 +357,9 @@ func (s *Session) rosterChanged(ctx context.Context) {
 		return
 	}
 	defer s.mu.Unlock()
-	for id := range s.outgoing {
-		if s.closed {
-			return
-		}
-		if r, err := s.get(id); err == nil && r.unsent() {
-			s.resumeOne(ctx, id)
-		}
+	s.resumeUnsent(ctx)
+	if s.closed {
+		return
 	}
 	s.retryPending(ctx)
 	s.notify(Update{Kind: UpdateContact})

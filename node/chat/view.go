@@ -68,6 +68,7 @@ func (s *Session) view(r *record) Message {
 	if m.From, m.To = self, peer; !r.Out {
 		m.From, m.To = peer, self
 		m.Received, m.Unread = time.UnixMilli(r.GotMS), !r.Read
+		m.Sent = time.UnixMilli(min(r.SentMS, r.GotMS)) // a sender's clock may be ahead; nothing comes before it was sent
 	}
 	if r.State == StateExpired {
 		m.Expires = time.UnixMilli(r.SentMS).Add(time.Duration(r.TTL) * time.Second)

@@ -34,6 +34,7 @@ type world struct {
 	start   time.Time
 	nodes   []*node
 	users   map[identity.UserID]*user
+	mu      sync.Mutex
 	prekeys map[identity.DeviceID][]identity.PrekeyBundle
 }
 
@@ -129,6 +130,7 @@ type node struct {
 	mu         sync.Mutex
 	blobs      map[blob.Root]*fakeBlob
 	held       map[bundle.ID]*heldBundle
+	seq        int
 	purges     map[bundle.ID]bundle.PurgeRecord
 	watched    map[identity.Tag]bool
 	neighbours int
@@ -148,6 +150,7 @@ type node struct {
 
 type heldBundle struct {
 	b        bundle.Bundle
+	seq      int // order of arrival, in which agents deliver
 	at       time.Time
 	age      time.Duration
 	consumed bool
@@ -284,7 +287,7 @@ func give(from, to *node) {
 		to.applyPurge(purges[id])
 		to.mu.Unlock()
 	}
-	for _, id := range sortedIDs(held) {
+	for _, id := range bySeq(held) {
 		h := held[id]
 		age := h.age + time.Since(h.at)
 		if age >= h.b.Header.Lifetime {
@@ -308,6 +311,10 @@ func give(from, to *node) {
 
 func sortedIDs[V any](m map[bundle.ID]V) []bundle.ID {
 	return slices.SortedFunc(maps.Keys(m), func(a, b bundle.ID) int { return bytes.Compare(a[:], b[:]) })
+}
+
+func bySeq(m map[bundle.ID]*heldBundle) []bundle.ID {
+	return slices.SortedFunc(maps.Keys(m), func(a, b bundle.ID) int { return cmp.Compare(m[a].seq, m[b].seq) })
 }
 
 // giveLeaves copies all leaves that are there, or as many as the giver's limit
@@ -358,7 +365,8 @@ func (n *node) accept(b bundle.Bundle, age time.Duration, hop bool) (fresh bool)
 	if hop {
 		b.Hop = b.Hop.Next(0)
 	}
-	n.held[id] = &heldBundle{b: b, at: time.Now(), age: age}
+	n.seq++
+	n.held[id] = &heldBundle{seq: n.seq, b: b, at: time.Now(), age: age}
 	if n.watched[b.Header.Tag] {
 		n.tell(Arrived{ID: id, Tag: b.Header.Tag, Kind: b.Header.Kind})
 	}
@@ -420,7 +428,7 @@ func (a agent) Watch(add, remove []identity.Tag) {
 	for _, t := range add {
 		a.n.watched[t] = true
 	}
-	for _, id := range sortedIDs(a.n.held) {
+	for _, id := range bySeq(a.n.held) {
 		h := a.n.held[id]
 		if !h.consumed && slices.Contains(add, h.b.Header.Tag) {
 			a.n.tell(Arrived{ID: id, Tag: h.b.Header.Tag, Kind: h.b.Header.Kind})
@@ -792,6 +800,8 @@ func (r roster) Devices(id identity.UserID) (out []Device) {
 }
 
 func (r roster) view(d *device) Device {
+	r.n.w.mu.Lock()
+	defer r.n.w.mu.Unlock()
 	return Device{ID: d.id, User: d.user.id, Key: d.keys.Device.Public(), Prekeys: slices.Clone(r.n.w.prekeys[d.id])}
 }
 
@@ -827,6 +837,8 @@ func (r roster) PublishPrekeys(_ context.Context, d identity.DeviceID, bundles [
 		for _, b := range bundles {
 			ps = append(ps, must(identity.ParsePrekey(b)))
 		}
+		r.n.w.mu.Lock()
+		defer r.n.w.mu.Unlock()
 		r.n.w.prekeys[d] = ps
 		return nil
 	})

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -71,6 +73,29 @@ func running(ctx context.Context, dir string) bool {
 		return false
 	}
 	return c.Close() == nil
+}
+
+// nodeProcess returns the process id of the node that answers on dir, 0 when
+// none does or the system does not tell (unix(7), SO_PEERCRED).
+func nodeProcess(ctx context.Context, dir string) (pid int) {
+	c, err := dialSocket(ctx, dir)
+	if err != nil {
+		return 0
+	}
+	defer c.Close()
+	raw, err := c.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return 0
+	}
+	err = raw.Control(func(fd uintptr) {
+		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			pid = int(cred.Pid)
+		}
+	})
+	if err != nil {
+		return 0
+	}
+	return pid
 }
 
 // request sends one request and returns the answer if it is a success; the

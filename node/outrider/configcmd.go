@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -84,16 +86,17 @@ func (a *app) configCheckCmd(path *string) *cobra.Command {
 		Long: `Check reads the settings and reports every mistake with its line: unknown keys
 and the one that was probably meant, values out of bounds, ports that collide.
 Then it tries the ports and names the program that has a busy one, if the system
-tells. It exits with 9 when something is wrong.`,
+tells; those of this node itself, when it runs, are as they should be. It exits
+with 9 when something is wrong.`,
 		Example:     "  outrider config check\n  outrider config check --file outrider.toml",
 		Args:        cobra.NoArgs,
 		Annotations: exits(exitMissing, exitSetup),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, from, err := a.loadConfig(*path)
 			if err != nil {
 				return err
 			}
-			found := c.Check()
+			found := a.notOurs(cmd.Context(), c.Check())
 			if a.json {
 				err = a.emit(map[string]any{"file": from, "findings": append([]config.Finding{}, found...)})
 			} else {
@@ -107,6 +110,16 @@ tells. It exits with 9 when something is wrong.`,
 	}
 }
 
+// notOurs leaves out the ports that are busy because this very node has them.
+func (a *app) notOurs(ctx context.Context, found []config.Finding) []config.Finding {
+	dir, err := a.dir()
+	if err != nil {
+		return found
+	}
+	pid := nodeProcess(ctx, dir)
+	return slices.DeleteFunc(found, func(f config.Finding) bool { return pid != 0 && f.Owner.PID == pid })
+}
+
 func (a *app) showFindings(from string, found []config.Finding) {
 	if from == "" {
 		from = "no settings file: defaults"
@@ -115,7 +128,7 @@ func (a *app) showFindings(from string, found []config.Finding) {
 		a.printf("%s\n  %s\n", clean(f.Message), clean(f.Hint))
 	}
 	if len(found) == 0 {
-		a.printf("%s: good, all ports are free\n", clean(from))
+		a.printf("%s: good, all ports can be had\n", clean(from))
 	}
 }
 

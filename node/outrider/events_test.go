@@ -176,7 +176,9 @@ func TestBrokenAnswers(t *testing.T) {
 		}, 1, "gave no answer"},
 		"hangs up":   {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 1, "gave no answer"},
 		"bare error": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }, 1, "500 Internal Server Error"},
-		"redirect":   {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://192.0.2.1/", 302) }, 1, "302"},
+		"redirect": {func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://192.0.2.1/", http.StatusFound)
+		}, 1, "302"},
 		"hostile error": {func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(404)
 			io.WriteString(w, `{"error":{"code":"x","message":"a\u001b[31m"}}`)

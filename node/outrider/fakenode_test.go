@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -47,7 +48,12 @@ func startNode(ts *testscript.TestScript, neg bool, args []string) {
 			n.alone = true
 		}
 	}
-	s := api.New(api.Config{Socket: ln, Chat: n, Node: n, Provision: n, Hub: n.hub})
+	page, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	_, port, err := net.SplitHostPort(page.Addr().String())
+	ts.Check(err)
+	ts.Setenv("PAGEPORT", port)
+	s := api.New(api.Config{Socket: ln, Pages: []api.Page{{Listener: page}}, Chat: n, Node: n, Provision: n, Hub: n.hub})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -144,7 +150,7 @@ func (n *fakeNode) Join(_ context.Context, j api.NewJoin) (api.Joined, error) {
 	if string(j.Password) != "link password" {
 		return api.Joined{}, fmt.Errorf("%w: wrong password", api.ErrLink)
 	}
-	return api.Joined{Network: identity.NetworkID{5}, NetworkName: "eagle", User: bravo, Name: j.Name, Reached: true}, nil
+	return api.Joined{Network: identity.NetworkID{5}, NetworkName: "eagle", User: bravo, Reached: true}, nil
 }
 
 // fakeUser is alice.

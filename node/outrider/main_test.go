@@ -64,6 +64,7 @@ func TestScripts(t *testing.T) {
 			"loosen":   loosen,
 
 			"terminate": terminate,
+			"envsubst":  envSubst,
 		},
 	})
 }
@@ -149,6 +150,12 @@ func terminate(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
+// envSubst replaces $PAGEPORT in a file.
+func envSubst(ts *testscript.TestScript, _ bool, args []string) {
+	text := strings.ReplaceAll(ts.ReadFile(args[0]), "$PAGEPORT", ts.Getenv("PAGEPORT"))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
 // loosen lets others read the files of a folder.
 func loosen(ts *testscript.TestScript, _ bool, args []string) {
 	names, err := filepath.Glob(ts.MkAbs(args[0]) + "/*")
@@ -193,11 +200,7 @@ func (*fakeProvisioner) Join(_ context.Context, dir string, j joinRequest) (join
 	if j.LinkPassword != "link password" {
 		return joined{}, &failure{exit: exitRefused, code: "bad_password", message: "the password does not open this link"}
 	}
-	name := j.User
-	if name == "" {
-		name = "bravo"
-	}
-	done := joined{User: "u2", Name: name, Hint: "nobody answered yet at 192.168.7.1:7411"}
+	done := joined{User: "u2", Name: "bravo", Hint: "nobody answered yet at 192.168.7.1:7411"}
 	done.Network.ID, done.Network.Name = strings.Repeat("n", 52), "eagle"
 	return done, os.WriteFile(filepath.Join(dir, "joined"), []byte(j.Link+"\n"+j.UserPassword+"\n"), 0o600)
 }

@@ -78,8 +78,7 @@ type invitation struct {
 type joinRequest struct {
 	Link         string `json:"link"`
 	LinkPassword string `json:"password"`
-	User         string `json:"name,omitempty"` // what the user is called here until the network tells
-	UserPassword string `json:"user_password"`  // new, of the user's keys on this node
+	UserPassword string `json:"user_password"` // new, of the user's keys on this node
 }
 
 type joined struct {
@@ -243,33 +242,38 @@ func (a *app) addUser(ctx context.Context, name string, f userAddFlags) error {
 	} else {
 		u.TTLHours = max(1, int(ttl/time.Hour))
 	}
-	inv, err := a.issueUser(ctx, dir, u)
+	inv, next, err := a.issueUser(ctx, dir, u)
 	if err != nil {
 		return err
 	}
 	if a.json {
 		return a.emit(inv)
 	}
-	a.showInvitation(inv)
+	a.showInvitation(inv, next)
 	return a.werr
 }
 
-// issueUser asks the running node, or opens the folder when none runs.
-func (a *app) issueUser(ctx context.Context, dir string, u newUser) (inv invitation, err error) {
+// upFirst begins a hint when no node runs yet.
+const upFirst = "outrider up, then "
+
+// issueUser asks the running node, or opens the folder when none runs; next is
+// what then has to be typed first.
+func (a *app) issueUser(ctx context.Context, dir string, u newUser) (inv invitation, next string, err error) {
 	if !running(ctx, dir) {
-		return provision.AddUser(ctx, dir, u)
+		inv, err = provision.AddUser(ctx, dir, u)
+		return inv, upFirst, err
 	}
 	c, err := a.client()
 	if err != nil {
-		return inv, err
+		return inv, "", err
 	}
 	_, err = c.call(ctx, http.MethodPost, "/v1/network/users", u, &inv)
-	return inv, err
+	return inv, "", err
 }
 
-func (a *app) showInvitation(inv invitation) {
+func (a *app) showInvitation(inv invitation, next string) {
 	if inv.Link == "" {
-		a.printf("user %s lives on this node\nnext: outrider login %s\n", clean(inv.Name), clean(inv.Name))
+		a.printf("user %s lives on this node\nnext: %soutrider login %s\n", clean(inv.Name), next, clean(inv.Name))
 		return
 	}
 	a.printf("link for %s, to be used on their node with: outrider join\n\n%s\n\n", clean(inv.Name), clean(inv.Link))
@@ -279,7 +283,7 @@ func (a *app) showInvitation(inv invitation) {
 }
 
 // joinFlags are the flags of join.
-type joinFlags struct{ file, user, passwordFile, userPasswordFile string }
+type joinFlags struct{ file, passwordFile, userPasswordFile string }
 
 func (a *app) joinCmd() *cobra.Command {
 	var f joinFlags
@@ -303,7 +307,6 @@ link.`,
 	}
 	fl := c.Flags()
 	fl.StringVar(&f.file, "file", "", "read the link from this file")
-	fl.StringVar(&f.user, "user", "", "call the user this on this node (default: the name in the link)")
 	passwordFlag(c, &f.passwordFile, "password-file", "the link's password")
 	passwordFlag(c, &f.userPasswordFile, "user-password-file", "the user's new password")
 	return c
@@ -326,18 +329,22 @@ func (a *app) join(ctx context.Context, args []string, f joinFlags) error {
 	if err != nil {
 		return err
 	}
-	done, next, err := a.applyLink(ctx, dir, joinRequest{Link: link, LinkPassword: string(linkPassword), User: f.user, UserPassword: string(userPassword)})
+	done, next, err := a.applyLink(ctx, dir, joinRequest{Link: link, LinkPassword: string(linkPassword), UserPassword: string(userPassword)})
 	if err != nil {
 		return err
 	}
 	if a.json {
 		return a.emit(done)
 	}
-	a.printf("%s is on this node, in network %s (%s)\n", clean(done.Name), clean(done.Network.Name), clean(short(done.Network.ID)))
+	who := done.Name // known only if a neighbour has told it already
+	if who == "" {
+		who = done.User
+	}
+	a.printf("%s is on this node, in network %s (%s)\n", clean(who), clean(done.Network.Name), clean(short(done.Network.ID)))
 	if done.Hint != "" {
 		a.printf("%s\n", clean(done.Hint))
 	}
-	a.printf("next: %soutrider login %s\n", next, clean(done.Name))
+	a.printf("next: %soutrider login %s\n", next, clean(who))
 	return a.werr
 }
 
@@ -346,7 +353,7 @@ func (a *app) join(ctx context.Context, args []string, f joinFlags) error {
 func (a *app) applyLink(ctx context.Context, dir string, j joinRequest) (done joined, next string, err error) {
 	if !running(ctx, dir) {
 		done, err = provision.Join(ctx, dir, j)
-		return done, "outrider up, then ", err
+		return done, upFirst, err
 	}
 	c, err := a.client()
 	if err != nil {

@@ -83,15 +83,12 @@ func (local) AddUser(ctx context.Context, dir string, u newUser) (inv invitation
 
 func (local) Join(ctx context.Context, dir string, j joinRequest) (done joined, err error) {
 	return done, withHome(dir, func(h *node.Home) error {
-		r, err := node.Join(ctx, h, api.NewJoin{Link: j.Link, Password: []byte(j.LinkPassword), Name: j.User, UserPassword: []byte(j.UserPassword)})
+		r, err := node.Join(ctx, h, api.NewJoin{Link: j.Link, Password: []byte(j.LinkPassword), UserPassword: []byte(j.UserPassword)})
 		if err != nil {
 			return err
 		}
 		done = joined{User: r.User.String(), Name: r.Name, Reached: r.Reached, Hint: r.Hint}
 		done.Network.ID, done.Network.Name = r.Network.String(), r.NetworkName
-		if done.Name == "" {
-			done.Name = "user " + done.User[:8]
-		}
 		return nil
 	})
 }

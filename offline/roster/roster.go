@@ -130,21 +130,26 @@ func (r *Roster) Secrets() []identity.NetworkSecret {
 
 // Seal encodes o and seals it under the newest generation.
 func (r *Roster) Seal(o Object) (payload []byte, err error) {
-	plain, err := o.encode()
-	if err != nil {
-		return nil, fmt.Errorf("roster: seal: %w", err)
-	}
 	r.mu.RLock()
 	s, ok := r.secrets[r.newest]
 	r.mu.RUnlock()
 	if !ok {
 		return nil, fmt.Errorf("roster: seal: no network secret is known")
 	}
+	return Seal(r.root.ID(), s, o)
+}
+
+// Seal encodes o and seals it under one generation of a network's secret.
+func Seal(network identity.NetworkID, s identity.NetworkSecret, o Object) (payload []byte, err error) {
+	plain, err := o.encode()
+	if err != nil {
+		return nil, fmt.Errorf("roster: seal: %w", err)
+	}
 	if n := 4 + identity.SealOverhead + len(plain); n > MaxPayload {
 		return nil, fmt.Errorf("roster: seal: %d bytes exceed %d", n, MaxPayload)
 	}
 	head := binary.BigEndian.AppendUint32(nil, s.Generation)
-	return append(head, identity.Seal(s.ControlKey(), plain, r.aad(head))...), nil
+	return append(head, identity.Seal(s.ControlKey(), plain, aad(network, head))...), nil
 }
 
 // open unseals a payload. It returns ErrForged or ErrLater.
@@ -159,16 +164,15 @@ func (r *Roster) open(payload []byte) (plain []byte, generation uint32, err erro
 	if !ok {
 		return nil, generation, fmt.Errorf("network secret of generation %d is not known: %w", generation, ErrLater)
 	}
-	plain, err = identity.Open(s.ControlKey(), payload[4:], r.aad(payload[:4]))
+	plain, err = identity.Open(s.ControlKey(), payload[4:], aad(r.root.ID(), payload[:4]))
 	if err != nil {
 		return nil, generation, fmt.Errorf("%v: %w", err, ErrForged)
 	}
 	return plain, generation, nil
 }
 
-func (r *Roster) aad(generation []byte) []byte {
-	id := r.root.ID()
-	return append(append(identity.LabelControlObject.Prefix(), id[:]...), generation...)
+func aad(network identity.NetworkID, generation []byte) []byte {
+	return append(append(identity.LabelControlObject.Prefix(), network[:]...), generation...)
 }
 
 // Changed returns a channel that is closed at the next change of what the

@@ -188,7 +188,7 @@ func TestLater(t *testing.T) {
 func sealRaw(r *Roster, plain []byte) []byte {
 	head := []byte{0, 0, 0, 1}
 	s := r.secrets[1]
-	return append(head, identity.Seal(s.ControlKey(), plain, r.aad(head))...)
+	return append(head, identity.Seal(s.ControlKey(), plain, aad(r.root.ID(), head))...)
 }
 
 // TestForged: what any member, or anybody, could send.

@@ -235,7 +235,8 @@ type relay struct {
 	addr  string
 	mu    sync.Mutex
 	conns []net.Conn
-	quiet bool // forward nothing, say nothing
+	quiet bool     // forward nothing, say nothing
+	from  net.Addr // to connect from, nil for any
 }
 
 func newRelay(t testing.TB, to string) *relay {
@@ -299,7 +300,10 @@ func (r *relay) tcp(wg *sync.WaitGroup, ln net.Listener, to string) {
 		if err != nil {
 			return
 		}
-		out, err := net.Dial("tcp", to)
+		r.mu.Lock()
+		d := net.Dialer{LocalAddr: r.from}
+		r.mu.Unlock()
+		out, err := d.Dial("tcp", to)
 		if err != nil {
 			in.Close()
 			continue

@@ -172,8 +172,11 @@ export const isOwn = (m) => m.outgoing ?? m.from?.id === state.me?.id;
 
 const threadOf = (id) => [...state.threads.values()].find((x) => x.messages.some((m) => m.id === id));
 
+let puts = 0; // counts what events and answers put into threads
+
 /** Adds or replaces one message; a new one is the newest. */
 function put(thread, m) {
+  thread.put.set(m.id, ++puts);
   const i = thread.messages.findIndex((x) => x.id === m.id);
   if (i >= 0) thread.messages[i] = m;
   else thread.messages.push(m);
@@ -188,11 +191,25 @@ function setBanner(b) {
 
 // ---- refreshing ------------------------------------------------------------
 
+/** Asks and takes the answer, unless one to a later question is here already. */
+function part(name, ask) {
+  let asked = 0;
+  let taken = 0;
+  return async () => {
+    const mine = ++asked;
+    const answer = await ask();
+    if (mine < taken || !state.me) return;
+    taken = mine;
+    state[name] = answer;
+    changed(name);
+  };
+}
+
 const refreshers = {
-  conversations: async () => { state.conversations = await api.conversations(); changed('conversations'); },
-  users: async () => { state.users = await api.users(); changed('users'); },
-  nodes: async () => { state.nodes = join(await api.peers(), await api.links()); changed('nodes'); },
-  failures: async () => { state.failures = await api.failures(); changed('failures'); },
+  conversations: part('conversations', api.conversations),
+  users: part('users', api.users),
+  nodes: part('nodes', async () => join(await api.peers(), await api.links())),
+  failures: part('failures', api.failures),
   status: refreshStatus,
   thread: async () => { if (state.open) await loadNewest(state.open); },
 };
@@ -244,17 +261,27 @@ function join(peers, links) {
 
 // ---- conversations ---------------------------------------------------------
 
-const newThread = () => ({ messages: [], more: false, fresh: false });
+const newThread = () => ({ messages: [], more: false, fresh: false, put: new Map() });
 
-/** Loads the newest page; older pages that are already here stay when they connect. */
+/**
+ * Loads the newest page; older pages that are already here stay when they
+ * connect. What an event put here while the page was on its way is newer than
+ * the page and stays too.
+ */
 export async function loadNewest(conversation) {
+  const began = puts;
   const page = await api.messages(conversation, undefined, PAGE);
   const thread = state.threads.get(conversation) ?? newThread();
+  const newer = (m) => (thread.put.get(m.id) ?? 0) > began;
+  const held = new Map(thread.messages.map((m) => [m.id, m]));
   const ids = new Set(page.map((m) => m.id));
   const first = thread.messages.findIndex((m) => ids.has(m.id));
   const older = first > 0 ? thread.messages.slice(0, first) : [];
   if (older.length === 0) thread.more = page.length >= PAGE;
-  thread.messages = [...older, ...page].slice(-KEPT_MESSAGES);
+  const current = page.map((m) => (newer(m) && held.has(m.id) ? held.get(m.id) : m));
+  const later = thread.messages.filter((m) => newer(m) && !ids.has(m.id));
+  thread.messages = [...older, ...current, ...later].slice(-KEPT_MESSAGES);
+  thread.put = new Map(thread.messages.filter(newer).map((m) => [m.id, thread.put.get(m.id)]));
   thread.fresh = true;
   state.threads.set(conversation, thread);
   settleDrafts(conversation, thread);

@@ -1,0 +1,66 @@
+package scenario
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// built is the binary of this test process, made once.
+var built struct {
+	once sync.Once
+	path string
+	err  error
+}
+
+// Binary builds outrider as it is in the tree now and returns its path. With
+// OUTRIDER_BIN set it returns that.
+func Binary(tb testing.TB) string {
+	tb.Helper()
+	if bin := os.Getenv("OUTRIDER_BIN"); bin != "" {
+		return bin
+	}
+	built.once.Do(func() { built.path, built.err = build() })
+	if built.err != nil {
+		tb.Fatal(built.err)
+	}
+	return built.path
+}
+
+func build() (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(root, "bin", "test", fmt.Sprintf("outrider-%d", os.Getpid()))
+	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "./node/outrider")
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("scenario: build outrider: %w: %s", err, out)
+	}
+	return path, nil
+}
+
+// Clean removes what Binary built. Call it at the end of TestMain.
+func Clean() {
+	if built.path != "" {
+		_ = os.Remove(built.path)
+	}
+}
+
+// Root returns the top of the source tree.
+func Root() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; dir != "/"; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
+		}
+	}
+	return "", fmt.Errorf("scenario: no go.mod above the working folder")
+}

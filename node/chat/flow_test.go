@@ -1,0 +1,925 @@
+package chat
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"outrider/mesh/bundle"
+	"outrider/mesh/envelope"
+	"outrider/mesh/identity"
+)
+
+func TestWaitingForKeysSurvivesAndGoesByItself(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		p.a.hide(p.bob)
+		m := p.da.text(p.bob, "whenever you can")
+		got := p.da.wantState(m.ID, StateWaiting)
+		if got.Reason.Code != "no_keys" || got.Reason.Hint == "" {
+			t.Errorf("reason %+v", got.Reason)
+		}
+		if f, err := p.da.session().Failures(t.Context()); err != nil || len(f) != 1 || f[0].ID != m.ID {
+			t.Errorf("failures %v, %v", f, err)
+		}
+		p.a.mu.Lock()
+		p.a.crashed = true // kill -9
+		p.a.mu.Unlock()
+		p.a.restart()
+		p.settle()
+		p.da.wantState(m.ID, StateWaiting)
+		p.a.show(p.bob)
+		p.settle()
+		p.da.wantState(m.ID, StateDelivered)
+		p.db.wantTexts(p.alice, "whenever you can")
+	})
+}
+
+func TestMessageToAnUnknownIDWaits(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		stranger := identity.UserID{0xee}
+		id, err := p.da.session().Resolve(t.Context(), stranger.String())
+		if err != nil || id != stranger {
+			t.Fatalf("resolve: %v, %v", id, err)
+		}
+		m, err := p.da.session().Send(t.Context(), Draft{To: id, Text: "x"})
+		if err != nil || m.State != StateWaiting || m.To.Name == "" {
+			t.Errorf("%+v, %v", m, err)
+		}
+	})
+}
+
+func TestLockedUsersMailWaitsAtTheNode(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		p.da.text(p.bob, "zero")
+		p.settle() // the epoch is known
+		p.b.svc.Lock(p.bob.id)
+		var ids []MessageID
+		for i := range 5 {
+			ids = append(ids, p.da.text(p.bob, fmt.Sprint(i)).ID)
+		}
+		p.settle()
+		for _, id := range ids {
+			if m := p.da.wantState(id, StateAtNode); m.Reason.Code != "not_opened" {
+				t.Errorf("reason %+v", m.Reason)
+			}
+		}
+		if h := p.b.svc.Hosted(); len(h) != 1 || h[0].Unlocked || h[0].Waiting != 5 || h[0].Name != "Bob" {
+			t.Errorf("hosted %+v", h)
+		}
+		if p.b.count() != 5 {
+			t.Errorf("%d bundles wait, want 5", p.b.count())
+		}
+		p.b.restart0(t) // the node restarts and Bob stays locked
+		p.settle()
+		if h := p.b.svc.Hosted(); h[0].Waiting != 5 {
+			t.Errorf("after a restart %d bundles wait", h[0].Waiting)
+		}
+		p.db.unlock()
+		p.settle()
+		p.db.wantTexts(p.alice, "zero", "0", "1", "2", "3", "4")
+		for _, id := range ids {
+			p.da.wantState(id, StateDelivered)
+		}
+	})
+}
+
+// restart0 restarts without unlocking.
+func (n *node) restart0(t *testing.T) {
+	n.down()
+	n.up()
+	synctest.Wait()
+}
+
+func TestDeliveryIsLearntAfterALock(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		m := p.da.text(p.bob, "x")
+		f, err := p.da.session().SendFile(t.Context(), FileDraft{To: p.bob.id, Name: "f"}, strings.NewReader("content"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		p.a.svc.Lock(p.alice.id)
+		p.settle()
+		p.db.wantTexts(p.alice, "x", "")
+		p.da.unlock()
+		p.settle()
+		p.da.wantState(m.ID, StateDelivered)
+		p.da.wantState(f.ID, StateDelivered)
+	})
+}
+
+func TestMessageBeforeItsEpoch(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		p.da.text(p.bob, "early")
+		var wrap *heldBundle
+		var wrapID bundle.ID
+		p.a.mu.Lock()
+		for id, h := range p.a.held {
+			if h.b.Header.Kind == bundle.KindEpoch {
+				wrap, wrapID = h, id
+			}
+		}
+		delete(p.a.held, wrapID)
+		p.a.mu.Unlock()
+		p.settle()
+		p.db.wantTexts(p.alice) // carried as for anybody
+		if p.b.count() != 1 {
+			t.Fatalf("Bob's node holds %d bundles", p.b.count())
+		}
+		p.a.mu.Lock()
+		p.a.held[wrapID] = wrap
+		p.a.mu.Unlock()
+		p.settle()
+		p.db.wantTexts(p.alice, "early")
+	})
+}
+
+func TestUnknownSenderWaitsForCertificates(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		p.b.hide(p.alice)
+		m := p.da.text(p.bob, "who am I")
+		p.settle()
+		p.db.wantTexts(p.alice)
+		p.da.wantState(m.ID, StateCarried)
+		p.b.show(p.alice)
+		p.settle()
+		p.db.wantTexts(p.alice, "who am I")
+		p.da.wantState(m.ID, StateDelivered)
+	})
+}
+
+func TestFrozenSenderIsNotAccepted(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		p.alice.frozen = true
+		p.da.text(p.bob, "x")
+		p.settle()
+		p.db.wantTexts(p.alice)
+		p.alice.frozen = false
+		p.b.rosterChanged()
+		p.settle()
+		p.db.wantTexts(p.alice, "x")
+	})
+}
+
+func TestRevokedRecipient(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		p.bob.revoked = true
+		p.a.rosterChanged()
+		m := p.da.text(p.bob, "x")
+		if got := p.da.wantState(m.ID, StateFailed); got.Reason.Code != "revoked" {
+			t.Errorf("reason %+v", got.Reason)
+		}
+		if _, err := p.da.session().Recall(t.Context(), m.ID); err != nil {
+			t.Errorf("recall: %v", err)
+		}
+		p.da.wantState(m.ID, StateRecalled)
+	})
+}
+
+func TestSameBundleTwiceIsSeenOnce(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		p.da.text(p.bob, "once")
+		p.a.mu.Lock()
+		var copies []bundle.Bundle
+		for _, h := range p.a.held {
+			copies = append(copies, h.b)
+		}
+		p.a.mu.Unlock()
+		p.settle()
+		p.b.mu.Lock()
+		for _, b := range copies { // a hostile relay that ignores the purge
+			delete(p.b.purges, b.ID())
+			p.b.accept(b, 0, true)
+		}
+		p.b.mu.Unlock()
+		p.settle()
+		p.b.restart()
+		p.settle()
+		p.db.wantTexts(p.alice, "once")
+	})
+}
+
+func TestExpiry(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		s := p.da.session()
+		m, err := s.Send(t.Context(), Draft{To: p.bob.id, Text: "secret plan", TTL: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		long := p.da.text(p.bob, "longer")
+		p.rest(59 * time.Minute)
+		p.da.wantState(m.ID, StateQueued)
+		p.rest(time.Minute + time.Second)
+		got := p.da.wantState(m.ID, StateExpired)
+		if got.Reason.Code != "expired" {
+			t.Errorf("reason %+v", got.Reason)
+		}
+		p.rest(2 * time.Minute)
+		if got := p.da.wantState(m.ID, StateExpired); got.Text != "" {
+			t.Errorf("the content is still there: %q", got.Text)
+		}
+		if p.a.vaults[p.alice.id].disk[m.ID] != nil {
+			t.Error("the key of an expired message is still in the vault")
+		}
+		if f, _ := s.Failures(t.Context()); len(f) != 1 || f[0].ID != m.ID {
+			t.Errorf("failures %+v", f)
+		}
+		if _, err := s.Recall(t.Context(), m.ID); !errors.Is(err, ErrState) {
+			t.Errorf("recall of an expired message: %v", err)
+		}
+		if _, err := s.Retry(t.Context(), m.ID); !errors.Is(err, ErrState) {
+			t.Errorf("retry of an expired message: %v", err)
+		}
+		p.settle()
+		p.db.wantTexts(p.alice, "longer")
+		p.da.wantState(long.ID, StateDelivered)
+		p.rest(8 * 24 * time.Hour)
+		if _, err := s.Message(t.Context(), m.ID); !errors.Is(err, ErrNotFound) {
+			t.Errorf("the note is not forgotten: %v", err)
+		}
+	})
+}
+
+func TestReceivedMessagesExpireToo(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		m, err := p.da.session().Send(t.Context(), Draft{To: p.bob.id, Text: "x", TTL: 2 * time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.rest(time.Hour)
+		p.settle()
+		p.db.wantTexts(p.alice, "x")
+		p.rest(62 * time.Minute) // counted from sending, not from receiving
+		p.db.wantTexts(p.alice)
+		if _, err := p.da.session().Message(t.Context(), m.ID); !errors.Is(err, ErrNotFound) {
+			t.Errorf("delivered and expired: %v", err)
+		}
+		for _, v := range []*vaultDisk{p.a.vaults[p.alice.id], p.b.vaults[p.bob.id]} {
+			if v.disk[m.ID] != nil {
+				t.Error("a key is left")
+			}
+		}
+		if c, err := p.db.session().Conversations(t.Context()); err != nil || len(c) != 1 || c[0].Last != nil || c[0].Unread != 0 {
+			t.Errorf("conversations %+v, %v", c, err)
+		}
+	})
+}
+
+func TestLateMessageIsNotShownAndNotAcknowledged(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		m, err := p.da.session().Send(t.Context(), Draft{To: p.bob.id, Text: "x", TTL: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.rest(2 * time.Hour)
+		p.a.mu.Lock() // a hostile relay made the bundle young again
+		for _, h := range p.a.held {
+			h.at, h.age = time.Now(), 0
+		}
+		p.a.mu.Unlock()
+		p.settle()
+		p.db.wantTexts(p.alice)
+		p.da.wantState(m.ID, StateExpired)
+	})
+}
+
+func TestUntrustedClockKeepsMessagesAlive(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		p.b.untrusted = true
+		if _, err := p.da.session().Send(t.Context(), Draft{To: p.bob.id, Text: "x", TTL: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		p.rest(20 * time.Minute)
+		p.settle()
+		m := p.db.with(p.alice)[0]
+		if left := m.Expires.Sub(time.Now()); left > 41*time.Minute || left < 38*time.Minute {
+			t.Errorf("expires in %v, want 40 min by the age of the bundle", left)
+		}
+	})
+}
+
+func TestBurnAfterReading(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		m, err := p.da.session().Send(t.Context(), Draft{To: p.bob.id, Text: "burn this", Burn: 90 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.settle()
+		p.rest(time.Hour)
+		got := p.db.with(p.alice)[0]
+		if got.Text != "burn this" || got.BurnAfter != 90*time.Second {
+			t.Fatalf("%+v", got)
+		}
+		if _, err := p.db.session().Read(t.Context(), got.ID); err != nil {
+			t.Fatal(err)
+		}
+		p.rest(60 * time.Second)
+		p.db.wantTexts(p.alice, "burn this")
+		p.rest(3 * time.Minute)
+		left := p.db.message(got.ID)
+		if left.Text != "" || left.Reason.Code != "burned" || left.State != StateRead {
+			t.Errorf("%+v", left)
+		}
+		if p.b.vaults[p.bob.id].disk[got.ID] != nil {
+			t.Error("the key of a burned message is still in the vault")
+		}
+		p.settle()
+		p.da.wantState(m.ID, StateRead)
+	})
+}
+
+func TestRecall(t *testing.T) {
+	t.Run("before anybody has it", func(t *testing.T) {
+		scene(t, func(t *testing.T, p *pair) {
+			m := p.da.text(p.bob, "no")
+			got, err := p.da.session().Recall(t.Context(), m.ID)
+			if err != nil || got.State != StateRecalled || got.Text != "" {
+				t.Errorf("%+v, %v", got, err)
+			}
+			p.settle()
+			p.db.wantTexts(p.alice)
+			if _, err := p.da.session().Recall(t.Context(), m.ID); !errors.Is(err, ErrState) {
+				t.Errorf("twice: %v", err)
+			}
+		})
+	})
+	t.Run("after it was read", func(t *testing.T) {
+		scene(t, func(t *testing.T, p *pair) {
+			m := p.da.text(p.bob, "no")
+			p.settle()
+			id := p.db.with(p.alice)[0].ID
+			if _, err := p.db.session().Read(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+			p.settle()
+			if _, err := p.da.session().Recall(t.Context(), m.ID); err != nil {
+				t.Fatal(err)
+			}
+			p.settle()
+			if got := p.db.wantState(id, StateRecalled); got.Text != "" {
+				t.Errorf("%+v", got)
+			}
+			if p.b.vaults[p.bob.id].disk[id] != nil {
+				t.Error("the reader's key is still in the vault")
+			}
+		})
+	})
+	t.Run("overtakes the message", func(t *testing.T) {
+		scene(t, func(t *testing.T, p *pair) {
+			p.da.text(p.bob, "first") // so that Bob knows the epoch
+			p.settle()
+			m := p.da.text(p.bob, "no")
+			p.a.mu.Lock()
+			held := make(map[bundle.ID]*heldBundle)
+			for id, h := range p.a.held {
+				held[id] = h
+			}
+			p.a.mu.Unlock()
+			if _, err := p.da.session().Recall(t.Context(), m.ID); err != nil {
+				t.Fatal(err)
+			}
+			p.settle()
+			p.b.mu.Lock() // the message comes from elsewhere, from somebody who missed the purge
+			for id, h := range held {
+				delete(p.b.purges, id)
+				p.b.accept(h.b, 0, true)
+			}
+			p.b.mu.Unlock()
+			p.settle()
+			p.db.wantTexts(p.alice, "first")
+		})
+	})
+	t.Run("of another's message", func(t *testing.T) {
+		scene(t, func(t *testing.T, p *pair) {
+			p.da.text(p.bob, "mine")
+			p.settle()
+			got := p.db.with(p.alice)[0]
+			if _, err := p.db.session().Recall(t.Context(), got.ID); !errors.Is(err, ErrState) {
+				t.Errorf("Bob recalls Alice's message: %v", err)
+			}
+			// A hostile Bob sends the recall all the same.
+			s := p.db.session()
+			r, err := s.get(got.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := envelope.Recall{Messages: []envelope.Ref{{Epoch: r.Sealed.Epoch, Slot: r.Sealed.Slot, Index: r.Sealed.Index}}}.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.mu.Lock()
+			_, err = s.sendControl(t.Context(), r.Sealed.Epoch, envelope.TypeRecall, body, bundle.Flash, time.Hour)
+			s.mu.Unlock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.settle()
+			p.da.wantTexts(p.bob, "mine")
+			p.da.wantState(p.da.with(p.bob)[0].ID, StateDelivered)
+		})
+	})
+}
+
+func TestTwoDevicesOfTheRecipient(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		c := p.world.node("charlie")
+		c.up()
+		dc := p.device(p.bob, c)
+		dc.unlock()
+		synctest.Wait()
+		p.nodes = []*node{p.a, p.b}
+		m := p.da.text(p.bob, "both")
+		p.settle()
+		got := p.da.wantState(m.ID, StateDelivered)
+		if got.Delivered != 1 || got.Devices != 2 {
+			t.Errorf("delivered %d of %d, want 1 of 2", got.Delivered, got.Devices)
+		}
+		p.db.wantTexts(p.alice, "both")
+		if p.a.count() == 0 {
+			t.Error("the message was dropped before the second device had it")
+		}
+		p.nodes = []*node{p.a, p.b, c}
+		p.settle()
+		p.settle()
+		if got := p.da.wantState(m.ID, StateDelivered); got.Delivered != 2 {
+			t.Errorf("delivered %d of %d", got.Delivered, got.Devices)
+		}
+		dc.wantTexts(p.alice, "both")
+		for _, n := range p.nodes {
+			for _, h := range n.held {
+				if h.b.Header.Kind == bundle.KindMessage && !h.consumed && n.watched[h.b.Header.Tag] {
+					t.Errorf("%s still waits for something", n.name)
+				}
+			}
+		}
+		// Reading on one device is reading on the other.
+		id := p.db.with(p.alice)[0].ID
+		if _, err := p.db.session().Read(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		p.settle()
+		p.settle()
+		p.da.wantState(m.ID, StateRead)
+		if other := dc.with(p.alice)[0]; other.Unread || other.State != StateRead {
+			t.Errorf("on the other device it is %s, unread %v", other.State, other.Unread)
+		}
+		// What one device sends, the other has.
+		p.db.text(p.alice, "answer")
+		p.settle()
+		if own := dc.with(p.alice); len(own) != 2 || own[1].Text != "answer" || !own[1].Out {
+			t.Errorf("the other device has %+v", own)
+		}
+		// A file is delivered where all of it is.
+		f, err := p.da.session().SendFile(t.Context(), FileDraft{To: p.bob.id, Name: "f.bin"}, bytes.NewReader(fileBytes))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.settle()
+		p.settle()
+		if got := p.da.wantState(f.ID, StateDelivered); got.Delivered != 2 {
+			t.Errorf("file delivered %d of %d", got.Delivered, got.Devices)
+		}
+		for _, d := range []*device{p.db, dc} {
+			ms := d.with(p.alice)
+			if got := readAll(t, d.session(), ms[len(ms)-1].ID); !bytes.Equal(got, fileBytes) {
+				t.Error("a device has another file")
+			}
+		}
+		// A recall reaches all of them.
+		if _, err := p.da.session().Recall(t.Context(), m.ID); err != nil {
+			t.Fatal(err)
+		}
+		p.settle()
+		for _, d := range []*device{p.db, dc} {
+			if got := d.with(p.alice)[0]; got.State != StateRecalled {
+				t.Errorf("recalled message is %s", got.State)
+			}
+		}
+	})
+}
+
+func TestNewDeviceStartsANewEpoch(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		first := p.da.text(p.bob, "one")
+		second := p.da.text(p.bob, "two")
+		p.settle()
+		c := p.world.node("charlie").up()
+		dc := p.device(p.bob, c)
+		dc.unlock()
+		synctest.Wait()
+		third := p.da.text(p.bob, "three")
+		s := p.da.session()
+		epoch := func(id MessageID) envelope.EpochID {
+			r, err := s.get(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.Sealed.Epoch
+		}
+		if epoch(first.ID) != epoch(second.ID) || epoch(second.ID) == epoch(third.ID) {
+			t.Error("epochs do not follow the devices")
+		}
+		p.settle()
+		dc.wantTexts(p.alice, "three")
+		p.bob.devices[1].dead = true // revoked
+		fourth := p.da.text(p.bob, "four")
+		if epoch(third.ID) == epoch(fourth.ID) {
+			t.Error("a revoked device still reads")
+		}
+		p.settle()
+		dc.wantTexts(p.alice, "three")
+	})
+}
+
+func TestUnconfirmedStartIsReplaced(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		s := p.da.session()
+		epoch := func(m Message) envelope.EpochID {
+			r, err := s.get(m.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.Sealed.Epoch
+		}
+		one := p.da.text(p.bob, "one")
+		p.rest(20 * time.Hour)
+		two := p.da.text(p.bob, "two")
+		p.rest(5 * time.Hour)
+		three := p.da.text(p.bob, "three")
+		if epoch(one) != epoch(two) || epoch(two) == epoch(three) {
+			t.Error("an unconfirmed epoch is kept too long, or given up too early")
+		}
+		p.settle()
+		p.db.wantTexts(p.alice, "one", "two", "three")
+		p.rest(48 * time.Hour)
+		if epoch(p.da.text(p.bob, "four")) != epoch(three) {
+			t.Error("a confirmed epoch is given up")
+		}
+	})
+}
+
+func TestNeedRekey(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		p.da.text(p.bob, "before")
+		p.settle()
+		m := p.da.text(p.bob, "cannot be opened")
+		p.da.text(p.bob, "neither")
+		// Bob's node lost what opens the epoch.
+		b := p.db.session()
+		r, err := p.da.session().get(m.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := bundle.ParseHeader(r.Sealed.Header)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.b.mu.Lock()
+		for _, n := range []*node{p.a} {
+			for id, held := range n.held {
+				if held.b.Header.Tag == h.Tag {
+					p.b.purges[id] = bundle.PurgeRecord{} // it never gets there
+				}
+			}
+		}
+		p.b.mu.Unlock()
+		b.mu.Lock()
+		b.askRekey(t.Context(), h.Tag, envelope.RekeyKeyGone)
+		b.mu.Unlock()
+		p.settle()
+		p.settle()
+		p.db.wantTexts(p.alice, "before", "cannot be opened", "neither")
+		p.da.wantState(m.ID, StateDelivered)
+		again, err := p.da.session().get(m.ID)
+		if err != nil || again.Sealed.Epoch == r.Sealed.Epoch || len(again.Past) != 1 {
+			t.Errorf("sealed again: %+v, %v", again.Sealed, err)
+		}
+		// Once a day.
+		before := p.b.count()
+		b.mu.Lock()
+		b.askRekey(t.Context(), h.Tag, envelope.RekeyKeyGone)
+		b.mu.Unlock()
+		if p.b.count() != before {
+			t.Error("asked twice in a day")
+		}
+	})
+}
+
+func TestForeignPurgeKeyMakesItGoOutAgain(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		m := p.da.text(p.bob, "x")
+		s := p.da.session()
+		r, err := s.get(m.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.a.mu.Lock()
+		delete(p.a.held, r.Sealed.ID)
+		p.a.tell(Purged{ID: r.Sealed.ID, Key: bundle.PurgeKey{1, 2, 3}}) // 2^64 work
+		p.a.mu.Unlock()
+		synctest.Wait()
+		again, err := s.get(m.ID)
+		if err != nil || again.Sealed.ID == r.Sealed.ID {
+			t.Errorf("%+v, %v", again.Sealed, err)
+		}
+		p.settle()
+		p.db.wantTexts(p.alice, "x")
+		p.da.wantState(m.ID, StateDelivered)
+	})
+}
+
+func TestTwoUsersOnOneNode(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		dc := p.device(p.user("Carol"), p.a)
+		dc.unlock()
+		synctest.Wait()
+		m := p.da.text(dc.user, "next door")
+		p.rest(3 * time.Second)
+		dc.wantTexts(p.alice, "next door")
+		p.da.wantState(m.ID, StateDelivered)
+		p.a.svc.Lock(dc.user.id)
+		m = p.da.text(dc.user, "are you there")
+		p.rest(3 * time.Second)
+		if p.a.count() != 1 {
+			t.Errorf("%d bundles wait for Carol", p.a.count())
+		}
+		dc.unlock()
+		p.rest(3 * time.Second)
+		dc.wantTexts(p.alice, "next door", "are you there")
+		p.da.wantState(m.ID, StateDelivered)
+		f, err := dc.session().SendFile(t.Context(), FileDraft{To: p.alice.id, Name: "n"}, bytes.NewReader(fileBytes))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.rest(3 * time.Second)
+		dc.wantState(f.ID, StateDelivered)
+		ms := p.da.with(dc.user)
+		if got := readAll(t, p.da.session(), ms[len(ms)-1].ID); !bytes.Equal(got, fileBytes) {
+			t.Error("the file is another")
+		}
+	})
+}
+
+func TestFullNodeRefuses(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		p.da.text(p.bob, "fits")
+		p.a.full = true
+		if _, err := p.da.session().Send(t.Context(), Draft{To: p.bob.id, Text: "does not"}); !errors.Is(err, ErrFull) {
+			t.Errorf("send: %v", err)
+		}
+		if _, err := p.da.session().SendFile(t.Context(), FileDraft{To: p.bob.id, Name: "f"}, strings.NewReader("x")); !errors.Is(err, ErrFull) {
+			t.Errorf("file: %v", err)
+		}
+		p.da.wantTexts(p.bob, "fits")
+		p.a.full = false
+		p.da.text(p.bob, "fits again")
+		p.settle()
+		p.db.wantTexts(p.alice, "fits", "fits again")
+	})
+}
+
+func TestFullDiskLosesNothingThatArrives(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		m := p.da.text(p.bob, "patience")
+		p.b.mu.Lock()
+		p.b.failing = fmt.Errorf("test: disk: %w", ErrFull)
+		p.b.mu.Unlock()
+		p.settle()
+		p.db.wantTexts(p.alice)
+		p.da.wantState(m.ID, StateCarried)
+		p.b.mu.Lock()
+		p.b.failing = nil
+		p.b.mu.Unlock()
+		p.rest(2 * time.Minute)
+		p.settle()
+		p.db.wantTexts(p.alice, "patience")
+		p.da.wantState(m.ID, StateDelivered)
+	})
+}
+
+func TestFailingDiskAtTheSender(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		p.a.mu.Lock()
+		p.a.failing = errors.New("test: disk is gone")
+		p.a.mu.Unlock()
+		if _, err := p.da.session().Send(t.Context(), Draft{To: p.bob.id, Text: "x"}); err == nil {
+			t.Error("acknowledged without a disk")
+		}
+		p.a.mu.Lock()
+		p.a.failing = nil
+		p.a.mu.Unlock()
+		p.da.text(p.bob, "y")
+		p.settle()
+		p.db.wantTexts(p.alice, "y")
+	})
+}
+
+func TestBrokenVaultLocksTheUser(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		p.da.text(p.bob, "one")
+		p.settle()
+		v := p.b.vaults[p.bob.id]
+		v.mu.Lock()
+		v.broken = errors.New("test: I/O error")
+		v.mu.Unlock()
+		m := p.da.text(p.bob, "two")
+		p.settle()
+		if _, ok := p.b.svc.Session(p.bob.id); ok {
+			t.Error("the session goes on without a vault")
+		}
+		v.mu.Lock()
+		v.broken = nil
+		v.mu.Unlock()
+		p.db.unlock()
+		p.settle()
+		p.db.wantTexts(p.alice, "one", "two")
+		p.da.wantState(m.ID, StateDelivered)
+	})
+}
+
+func TestRetry(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		s := p.da.session()
+		p.a.hide(p.bob)
+		m := p.da.text(p.bob, "x")
+		p.a.full = true
+		p.a.show(p.bob)
+		synctest.Wait()
+		if got := p.da.wantState(m.ID, StateFailed); got.Reason.Code != "store_full" {
+			t.Errorf("reason %+v", got.Reason)
+		}
+		if _, err := s.Retry(t.Context(), m.ID); !errors.Is(err, ErrFull) {
+			t.Errorf("retry while full: %v", err)
+		}
+		p.a.full = false
+		got, err := s.Retry(t.Context(), m.ID)
+		if err != nil || got.State != StateQueued {
+			t.Errorf("%s, %v", got.State, err)
+		}
+		r1, _ := s.get(m.ID)
+		if _, err := s.Retry(t.Context(), m.ID); err != nil {
+			t.Fatal(err)
+		}
+		if r2, _ := s.get(m.ID); r1.Sealed.ID != r2.Sealed.ID {
+			t.Error("retry made another bundle")
+		}
+		p.settle()
+		p.db.wantTexts(p.alice, "x")
+		if _, err := s.Retry(t.Context(), m.ID); !errors.Is(err, ErrState) {
+			t.Errorf("retry of a delivered message: %v", err)
+		}
+	})
+}
+
+func TestLiveLocations(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		s := p.da.session()
+		share := func(lat float64, live bool) {
+			t.Helper()
+			if _, err := s.SendLocation(t.Context(), LocationDraft{To: p.bob.id, Location: Location{Lat: lat, Lon: -7.5, AccuracyM: 12, Note: "here", Live: live}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		share(1, false)
+		share(2, true)
+		p.settle()
+		share(3, true)
+		share(4, true)
+		p.settle()
+		share(5, true)
+		p.settle()
+		for _, d := range []*device{p.da, p.db} {
+			var lats []float64
+			for _, m := range d.with(map[*device]*user{p.da: p.bob, p.db: p.alice}[d]) {
+				if m.Location.Lon != -7.5 || m.Location.AccuracyM != 12 || m.Location.Note != "here" {
+					t.Errorf("%+v", m.Location)
+				}
+				lats = append(lats, m.Location.Lat)
+			}
+			if !slices.Equal(lats, []float64{1, 5}) {
+				t.Errorf("%s sees %v, want the static one and the newest", d.user.name, lats)
+			}
+		}
+		if c, _ := p.db.session().Conversations(t.Context()); c[0].Unread != 2 {
+			t.Errorf("%d unread", c[0].Unread)
+		}
+	})
+}
+
+func TestManyArriveAtOnceInOrder(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		p.da.text(p.bob, "0")
+		p.settle()
+		var want []string
+		for i := range maxBatch {
+			want = append(want, fmt.Sprint(i))
+			if i > 0 {
+				p.da.text(p.bob, want[i])
+			}
+		}
+		p.settle()
+		p.db.wantTexts(p.alice, want...)
+	})
+}
+
+func TestLimitsOfSending(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		s := p.da.session()
+		for name, d := range map[string]Draft{
+			"empty":         {To: p.bob.id},
+			"too long":      {To: p.bob.id, Text: strings.Repeat("x", MaxText+1)},
+			"not UTF-8":     {To: p.bob.id, Text: "\xff"},
+			"to oneself":    {To: p.alice.id, Text: "x"},
+			"to nobody":     {Text: "x"},
+			"short TTL":     {To: p.bob.id, Text: "x", TTL: MinTTL - 1},
+			"negative TTL":  {To: p.bob.id, Text: "x", TTL: -time.Hour},
+			"precedence":    {To: p.bob.id, Text: "x", Precedence: bundle.Flash + 1},
+			"negative burn": {To: p.bob.id, Text: "x", Burn: -1},
+			"huge burn":     {To: p.bob.id, Text: "x", Burn: envelopeMax + 1},
+		} {
+			if _, err := s.Send(t.Context(), d); !errors.Is(err, ErrInvalid) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		m, err := s.Send(t.Context(), Draft{To: p.bob.id, Text: strings.Repeat("ж", MaxText/2), TTL: 365 * 24 * time.Hour, Precedence: bundle.Flash})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := time.Until(m.Expires); left > 30*24*time.Hour {
+			t.Errorf("lives %v, longer than the network permits", left)
+		}
+		for name, d := range map[string]FileDraft{
+			"no name":    {To: p.bob.id},
+			"long name":  {To: p.bob.id, Name: strings.Repeat("x", MaxFileName+1)},
+			"bad name":   {To: p.bob.id, Name: "\xff"},
+			"media type": {To: p.bob.id, Name: "x", MediaType: strings.Repeat("x", MaxMediaType+1)},
+			"to oneself": {To: p.alice.id, Name: "x"},
+		} {
+			if _, err := s.SendFile(t.Context(), d, strings.NewReader("x")); !errors.Is(err, ErrInvalid) {
+				t.Errorf("file, %s: %v", name, err)
+			}
+		}
+		for name, l := range map[string]Location{
+			"north": {Lat: 90.1}, "west": {Lon: -180.1}, "note": {Note: strings.Repeat("x", MaxNote+1)},
+		} {
+			if _, err := s.SendLocation(t.Context(), LocationDraft{To: p.bob.id, Location: l}); !errors.Is(err, ErrInvalid) {
+				t.Errorf("location, %s: %v", name, err)
+			}
+		}
+		if _, err := s.SendLocation(t.Context(), LocationDraft{To: p.bob.id, Location: Location{Lat: -90, Lon: 180, Note: strings.Repeat("x", MaxNote)}}); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.SendFile(t.Context(), FileDraft{To: p.bob.id, Name: strings.Repeat("x", MaxFileName)}, strings.NewReader("")); err != nil {
+			t.Errorf("an empty file with a long name: %v", err)
+		}
+		p.settle()
+		if got := p.db.with(p.alice); len(got) != 3 || len(got[0].Text) != MaxText || got[0].Precedence != bundle.Flash || !got[2].File.Complete {
+			t.Errorf("%d messages arrived", len(got))
+		}
+		s.mu.Lock()
+		for len(s.outgoing) < MaxOutstanding {
+			s.outgoing[newID()] = true
+		}
+		s.mu.Unlock()
+		if _, err := s.Send(t.Context(), Draft{To: p.bob.id, Text: "one past"}); !errors.Is(err, ErrTooMany) {
+			t.Errorf("one past the limit: %v", err)
+		}
+	})
+}
+
+func TestLockedSessionDoesNothing(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		s := p.da.session()
+		m := p.da.text(p.bob, "x")
+		p.a.svc.Lock(p.alice.id)
+		calls := map[string]func() error{
+			"send": func() error { _, err := s.Send(t.Context(), Draft{To: p.bob.id, Text: "x"}); return err },
+			"file": func() error {
+				_, err := s.SendFile(t.Context(), FileDraft{To: p.bob.id, Name: "x"}, strings.NewReader(""))
+				return err
+			},
+			"location":      func() error { _, err := s.SendLocation(t.Context(), LocationDraft{To: p.bob.id}); return err },
+			"message":       func() error { _, err := s.Message(t.Context(), m.ID); return err },
+			"messages":      func() error { _, err := s.Messages(t.Context(), m.Conversation, MessageID{}, 1); return err },
+			"conversations": func() error { _, err := s.Conversations(t.Context()); return err },
+			"people":        func() error { _, err := s.People(t.Context()); return err },
+			"why":           func() error { _, err := s.Why(t.Context(), m.ID); return err },
+			"failures":      func() error { _, err := s.Failures(t.Context()); return err },
+			"recall":        func() error { _, err := s.Recall(t.Context(), m.ID); return err },
+			"open":          func() error { _, _, err := s.OpenFile(t.Context(), m.ID); return err },
+		}
+		for name, call := range calls {
+			if err := call(); !errors.Is(err, ErrLocked) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if s.master != ([32]byte{}) || s.names != ([32]byte{}) || s.ring != nil {
+			t.Error("keys are still in memory")
+		}
+	})
+}
