@@ -240,7 +240,7 @@ func (m *Machine) beginContact(l *link) {
 	case m.cursorsHold(l):
 		m.count.CursorContacts++
 		l.addWalk(&walk{kind: walkCursor, since: f.KnownSeq})
-		m.checkIn(l, l.pace.settle)
+		m.checkIn(l, 3*l.pace.settle) // both will have told their new root
 	case m.decodes(l):
 		m.startSession(l)
 	default:
@@ -285,15 +285,11 @@ func (l *link) quiet() bool {
 	return l.pledged == 0
 }
 
-// noteQuiet follows every change on a link: our root is told some time after
-// it moved, and the cursor of sprayed bundles advances when all came.
+// noteQuiet advances the cursor of sprayed bundles when all came.
 func (m *Machine) noteQuiet(l *link) {
 	if l.asked == 0 && l.sprayUpto > 0 {
 		l.peer.known.spray = max(l.peer.known.spray, l.sprayUpto)
 		l.sprayUpto = 0
-	}
-	if l.syncAt == never && m.currentRoot() != l.told {
-		l.syncAt = m.now.Add(l.pace.settle)
 	}
 }
 

@@ -28,9 +28,9 @@ type space struct {
 // cost is what an entry is charged in its present state.
 func (e *entry) cost() int64 {
 	switch e.state {
-	case pending, held, purging:
+	case pending, held:
 		return int64(e.size) + overhead
-	case purged:
+	case purging, purged:
 		if e.is(flagKept) {
 			return int64(e.size) + overhead
 		}
@@ -44,6 +44,14 @@ func (m *Machine) to(slot uint32, s state) {
 	e := &m.idx.entries[slot]
 	before := e.cost()
 	e.state = s
+	m.charge(e, e.cost()-before)
+}
+
+// keep notes whether a purged or purging bundle's payload is on disk.
+func (m *Machine) keep(slot uint32, on bool) {
+	e := &m.idx.entries[slot]
+	before := e.cost()
+	e.set(flagKept, on)
 	m.charge(e, e.cost()-before)
 }
 
@@ -98,6 +106,14 @@ func (m *Machine) share(limit int64) int64 {
 		}
 	}
 	return max(limit*leastShare/100, limit/max(n, 1))
+}
+
+// admitTomb finds room for the purge record of a bundle that takes none yet.
+func (m *Machine) admitTomb() grant {
+	if m.space.total+overhead <= m.lim.Bytes {
+		return grant{}
+	}
+	return m.evict(overhead, bundle.Flash+1)
 }
 
 // A grant is what admit decided: the bundles that must go in the same
@@ -231,6 +247,15 @@ func (m *Machine) evicted(victims []uint32) {
 		m.unblob(slot)
 		m.idx.entries[slot].has = 0
 		m.to(slot, refused)
+	}
+}
+
+// unevict takes an eviction back that was not written.
+func (m *Machine) unevict(victims []uint32) {
+	for _, slot := range victims {
+		if e := &m.idx.entries[slot]; e.state == refused {
+			m.to(slot, held)
+		}
 	}
 }
 

@@ -20,7 +20,9 @@ const (
 	lanChunk     = 32 << 10 // payload bytes of a frame on a LAN
 	minChunk     = 512      // on the thinnest link
 	maxChunk     = 64 << 10
-	frameGuess   = 64 // bytes of a frame besides its payload, for the window
+	smallFrame   = 256 // bytes of a frame that tells the round trip
+	minRate      = 64  // bytes per second, whatever was measured
+	frameGuess   = 64  // bytes of a frame besides its payload, for the window
 )
 
 // A link is one contact.
@@ -43,8 +45,10 @@ type link struct {
 	credited uint64 // of these, received by the peer
 	window   []inflight
 	inflight int
-	progress Time // of the peer's credit, or when the window was last empty
-	rate     uint64
+	progress Time          // of the peer's credit, or when the window was last empty
+	rate     uint64        // bytes per second
+	rtt      time.Duration // of a small frame on an idle link
+	credits  Time          // when the last came
 	queue    [routing.Levels]rankHeap
 	active   [routing.Levels]*outgoing
 	reserved [routing.Levels][]*outgoing
@@ -88,6 +92,7 @@ type link struct {
 type inflight struct {
 	bytes int
 	at    Time
+	first bool // nothing else was on its way
 }
 
 // An outgoing is a bundle or purge record on its way over a link.
@@ -145,16 +150,21 @@ func (l *link) chunk() int {
 	return int(min(max(l.rate*15/100, minChunk), maxChunk))
 }
 
-// windowBytes is what may be in flight: one chunk on a shared channel, two
-// where waiting for the acknowledgement would leave the link idle.
+// windowBytes is what may be in flight (mesh.md 3.7): one chunk; where the
+// link would idle while the acknowledgement is on its way, two on a shared
+// channel and as many as fit elsewhere.
 func (l *link) windowBytes() int {
-	switch l.info.Class {
-	case cla.LAN:
+	if l.info.Class == cla.LAN {
 		return lanWindow
-	case cla.Radio:
-		return l.chunk()
 	}
-	return 2 * l.chunk()
+	chunk, gap := l.chunk(), int(l.rate*uint64(l.rtt.Microseconds())/1_000_000)
+	if gap <= chunk {
+		return chunk
+	}
+	if l.info.Class == cla.Radio {
+		return 2 * chunk
+	}
+	return chunk + min(gap, 7*chunk)
 }
 
 func (l *link) room() bool { return l.inflight < l.windowBytes() }
@@ -178,37 +188,50 @@ func (m *Machine) sendCounted(l *link, head []byte, load Load, payload int) {
 	}
 	l.sent++
 	l.inflight += n
-	l.window = append(l.window, inflight{n, m.now})
+	l.window = append(l.window, inflight{n, m.now, len(l.window) == 0})
 	m.emit(Send{Link: l.id, Head: head, Load: load})
 }
 
-// credit gives back window for frames the peer has received, and measures the
-// rate by the time the oldest of them took.
+// credit gives back window for frames the peer has received.
 func (m *Machine) credit(l *link, got uint64) {
 	if got > l.sent {
 		m.blame(l, DropUnexpected)
 		got = l.sent
 	}
-	var bytes int
-	var oldest Time = -1
-	for l.credited < got {
-		w := l.window[0]
-		l.window = l.window[1:]
-		l.credited++
-		l.inflight -= w.bytes
-		bytes += w.bytes
-		if oldest < 0 {
-			oldest = w.at
-		}
-	}
-	if bytes == 0 {
+	if got <= l.credited {
 		return
 	}
-	l.progress = m.now
-	l.dirty = true
-	if took := m.now.Sub(oldest).Microseconds(); took > 0 && l.info.Class != cla.LAN && bytes >= minChunk/2 {
-		sample := uint64(bytes) * 1_000_000 / uint64(took)
-		l.rate = max((7*l.rate+sample)/8, 64)
+	list := l.window[:got-l.credited]
+	bytes := 0
+	for _, w := range list {
+		bytes += w.bytes
+	}
+	m.measure(l, list, bytes)
+	l.window, l.credited = l.window[len(list):], got
+	l.inflight -= bytes
+	l.credits, l.progress, l.dirty = m.now, m.now, true
+}
+
+// measure learns the round trip from small frames on an idle link, and the
+// rate from the others: what was received since the last acknowledgement.
+func (m *Machine) measure(l *link, list []inflight, bytes int) {
+	if l.info.Class == cla.LAN {
+		return
+	}
+	took := m.now.Sub(max(list[0].at, l.credits))
+	if list[0].first && len(list) == 1 && bytes <= smallFrame {
+		if l.rtt == 0 || took < l.rtt {
+			l.rtt = took
+		} else {
+			l.rtt += (took - l.rtt) / 16
+		}
+		return
+	}
+	if list[0].first {
+		took = max(took-l.rtt, took/8)
+	}
+	if us := uint64(took.Microseconds()); us > 0 {
+		l.rate = max((7*l.rate+uint64(bytes)*1_000_000/us)/8, minRate)
 	}
 }
 

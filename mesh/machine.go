@@ -138,6 +138,12 @@ func (m *Machine) take(in Input) {
 // settle does what follows from any input: frames that may go now, answers
 // that have gathered, and the next alarm.
 func (m *Machine) settle() {
+	moved := m.rootStale
+	for _, l := range m.slots {
+		if l != nil && l.ready && moved && l.syncAt == never && m.currentRoot() != l.told {
+			l.syncAt = m.now.Add(l.pace.settle)
+		}
+	}
 	for _, l := range m.slots {
 		if l == nil || !l.dirty {
 			continue

@@ -68,7 +68,14 @@ func (m *Machine) purge(r bundle.PurgeRecord, id bundle.ID, from *link, done fun
 	case expired:
 		return CodeExpired
 	}
-	m.writeTomb(slot, r, from, done)
+	var g grant
+	if e.cost() == 0 {
+		if g = m.admitTomb(); g.refusal != "" {
+			m.drop(g.refusal)
+			return CodeNoSpace
+		}
+	}
+	m.writeTomb(slot, r, from, g, done)
 	return CodeDurable
 }
 
@@ -83,23 +90,25 @@ func (m *Machine) purgeUnknown(r bundle.PurgeRecord, id bundle.ID, from *link, d
 	p := m.peers[0]
 	if from != nil {
 		p = from.peer
-		if g := m.admitFrom(p, overhead, bundle.Routine, true); g.refusal != "" {
-			m.drop(g.refusal)
-			return CodeNoSpace
-		}
 		e.has = from.bit
-	} else if m.idx.len() >= m.lim.Known && !m.forgetOne() {
+	}
+	g := m.admitTomb()
+	if g.refusal == "" && (m.idx.len() >= m.lim.Known && !m.forgetOne() || from != nil && p.bytes+overhead > m.share(m.relayLimit())) {
+		g.refusal = DropShare
+	}
+	if g.refusal != "" {
+		m.drop(g.refusal)
 		return CodeNoSpace
 	}
 	e.ingress, e.state = p.index, pending
 	slot := m.addEntry(e)
-	m.writeTomb(slot, r, from, done)
+	m.writeTomb(slot, r, from, g, done)
 	return CodeDurable
 }
 
 // writeTomb commits a tombstone. Until the answer the entry is purging:
 // neither offered nor removed.
-func (m *Machine) writeTomb(slot uint32, r bundle.PurgeRecord, from *link, done func(error)) {
+func (m *Machine) writeTomb(slot uint32, r bundle.PurgeRecord, from *link, g grant, done func(error)) {
 	e := &m.idx.entries[slot]
 	before, seq := e.state, m.arrive()
 	t := Tombstone{ID: e.id, Record: r, Seq: seq, Stored: e.stored, Deadline: e.deadline}
@@ -108,7 +117,8 @@ func (m *Machine) writeTomb(slot uint32, r bundle.PurgeRecord, from *link, done 
 	if e.ingress != 0 {
 		t.Ingress = m.peers[e.ingress].id
 	}
-	ops := []Op{PutTombstone{t}}
+	ops := append(deletions(m, g.victims), PutTombstone{t})
+	m.evicted(g.victims)
 	if (before == held || before == pending) && !t.Kept {
 		ops = append(ops, DeleteBundle{e.id})
 	}
@@ -116,12 +126,13 @@ func (m *Machine) writeTomb(slot uint32, r bundle.PurgeRecord, from *link, done 
 	if from != nil {
 		teller = from.bit
 	}
-	e.set(flagKept, before == held)
 	m.to(slot, purging)
+	m.keep(slot, before == held)
 	at := m.idx.ref(slot)
 	m.commit(func(err error) {
 		m.landed(seq)
 		if err != nil {
+			m.unevict(g.victims)
 			m.purgeFailed(at.slot, before)
 		} else {
 			m.tombWritten(at.slot, seq, teller, t)
@@ -135,7 +146,7 @@ func (m *Machine) tombWritten(slot uint32, seq, teller uint64, t Tombstone) {
 	e := &m.idx.entries[slot]
 	m.unblob(slot)
 	m.leave(slot)
-	e.set(flagKept, t.Kept)
+	m.keep(slot, t.Kept)
 	m.to(slot, purged)
 	e.seq, e.has = seq, teller
 	m.idx.alias(slot)
@@ -151,7 +162,7 @@ func (m *Machine) purgeFailed(slot uint32, before state) {
 	m.drop(DropStore)
 	e := &m.idx.entries[slot]
 	onDisk := e.is(flagKept)
-	e.set(flagKept, false)
+	m.keep(slot, false)
 	switch {
 	case onDisk: // held, or written while the tombstone was on its way
 		m.to(slot, held)

@@ -210,7 +210,7 @@ func (m *Machine) stored(a *arrival, at ref, victims []uint32, err error) {
 		}
 	}
 	if e.state != pending {
-		e.set(flagKept, e.state == purging) // a purge record came in between and is being written
+		m.keep(at.slot, e.state == purging) // a purge record came in between and is being written
 		return
 	}
 	m.superseding(at.slot)
@@ -224,11 +224,7 @@ func (m *Machine) stored(a *arrival, at ref, victims []uint32, err error) {
 }
 
 func (m *Machine) notStored(a *arrival, at ref, victims []uint32, err error) {
-	for _, slot := range victims { // they are still on disk
-		if e := &m.idx.entries[slot]; e.state == refused {
-			m.to(slot, held)
-		}
-	}
+	m.unevict(victims)
 	m.restoreSuperseded(at.slot)
 	if m.idx.entries[at.slot].state == pending {
 		m.forgetPending(at.slot)

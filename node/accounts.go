@@ -41,7 +41,7 @@ func (h *Home) Keystore(user identity.UserID) ([]byte, error) {
 func (h *Home) SaveKeystore(user identity.UserID, sealed []byte) error {
 	dir := h.path("users", user.String())
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("node: save keystore: %v", err)
+		return fmt.Errorf("node: save keystore: %w", err)
 	}
 	if err := replaceFile(h.path("users", user.String(), "keystore"), sealed); err != nil {
 		return err

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -146,11 +147,11 @@ func (n *Node) publish(ctx context.Context) error {
 	for {
 		waiting := n.home.unpublished()
 		for _, p := range waiting {
-			if err := n.submitControl(ctx, p.Payload, p.Urgent); err != nil && ctx.Err() == nil {
-				return fmt.Errorf("node: publish: %w", err)
+			if err := n.publishOne(ctx, p); err != nil {
+				return ignoreEnd(ctx, fmt.Errorf("node: publish: %w", err))
 			}
 		}
-		if ctx.Err() == nil && len(waiting) > 0 {
+		if len(waiting) > 0 {
 			if err := n.home.published(len(waiting)); err != nil {
 				return err
 			}
@@ -159,6 +160,23 @@ func (n *Node) publish(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-n.toPublish:
+		}
+	}
+}
+
+// publishOne waits for what the object depends on: the one before it, which
+// the roster learns of a moment after it is stored.
+func (n *Node) publishOne(ctx context.Context, p publication) error {
+	for {
+		changed := n.roster.Changed()
+		err := n.submitControl(ctx, p.Payload, p.Urgent)
+		if !errors.Is(err, mesh.ErrLater) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"outrider/mesh"
+	"outrider/mesh/identity"
 	"outrider/node/chat"
 	"outrider/offline/roster"
 )
@@ -22,6 +23,16 @@ var _ chat.Clock = nodeClock{}
 
 // Elapsed returns the time this node has lived through.
 func (c nodeClock) Elapsed() time.Duration { return c.agent.Elapsed() }
+
+// setClock is the clock a join link's expiry is judged by: one that has been
+// set, confirmed or not. Only a clock below its floor, as that of a board
+// without a battery, lets an ended link pass (decisions.md 12); its neighbours
+// judge the certificate in it by their own clocks.
+type setClock struct{ *roster.Clock }
+
+var _ identity.Clock = setClock{}
+
+func (c setClock) Trusted() bool { return !c.Suspect() }
 
 // timeOff tells how long the node was switched off, by the wall clock, and
 // whether that can be believed: the clock is not below its floor, and

@@ -115,19 +115,27 @@ func Init(dir string) (*Home, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(h.path("state")); err == nil {
+	if err := h.create(); err != nil {
 		h.Close()
-		return nil, fmt.Errorf("node: init %s: %w", dir, ErrInitialised)
-	}
-	if h.key, err = identity.NewPrivateKey(); err == nil {
-		h.state = state{Version: stateVersion, NodeSeed: h.key.Seed()}
-		err = h.save()
-	}
-	if err != nil {
-		h.Close()
-		return nil, err
+		return nil, fmt.Errorf("node: init %s: %w", dir, err)
 	}
 	return h, nil
+}
+
+// create makes a node where there is none. A state file that cannot be looked
+// at is left alone: it may be somebody's only key.
+func (h *Home) create() (err error) {
+	switch _, err := os.Stat(h.path("state")); {
+	case err == nil:
+		return ErrInitialised
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if h.key, err = identity.NewPrivateKey(); err != nil {
+		return err
+	}
+	h.state = state{Version: stateVersion, NodeSeed: h.key.Seed()}
+	return h.save()
 }
 
 // OpenHome opens the node in dir for this process alone. It fails with
@@ -154,7 +162,10 @@ func lockHome(dir string) (*Home, error) {
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("node: open %s: %w", dir, ErrRunning)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrRunning
+		}
+		return nil, fmt.Errorf("node: open %s: %w", dir, err)
 	}
 	return &Home{dir: dir, lock: f}, nil
 }
@@ -180,22 +191,67 @@ func (h *Home) load() error {
 	if err != nil {
 		return fmt.Errorf("node: read state: %v", err)
 	}
-	if err := identity.Unmarshal(raw, &h.state); err != nil {
-		return fmt.Errorf("node: read state: %v; restore %s from a backup, or remove the folder and join again", err, h.path("state"))
+	if v := laterVersion(raw); v != 0 {
+		return fmt.Errorf("node: read state: written by a later version (%d); install that version again", v)
 	}
-	if h.state.Version != stateVersion {
-		return fmt.Errorf("node: read state: written by a later version (%d); install that version again", h.state.Version)
+	err = identity.Unmarshal(raw, &h.state)
+	if err == nil && h.state.Version != stateVersion {
+		err = fmt.Errorf("version %d", h.state.Version)
+	}
+	if err != nil {
+		return fmt.Errorf("node: read state: damaged (%v); restore %s from a backup, or remove the folder and join again", err, h.path("state"))
 	}
 	h.key = identity.PrivateKeyFromSeed(h.state.NodeSeed)
 	return nil
 }
 
+// laterVersion returns the version of a state that this program is too old to
+// read, else 0. It looks before the strict decoding, to which whatever a later
+// version has added would be damage.
+func laterVersion(raw []byte) uint64 {
+	var head struct {
+		Version uint64 `cbor:"1,keyasint"`
+	}
+	if err := identity.UnmarshalOpen(raw, &head); err != nil || head.Version <= stateVersion {
+		return 0
+	}
+	return head.Version
+}
+
+// attempt changes the state and saves it. When either fails the state is what
+// it was: a full disk must not leave in memory what is not in the file. The
+// caller holds mu.
+func (h *Home) attempt(change func() error) error {
+	before := h.state.clone()
+	err := change()
+	if err == nil {
+		err = h.save()
+	}
+	if err != nil {
+		h.state = before
+	}
+	return err
+}
+
+func (s state) clone() state {
+	if s.Network != nil {
+		m := *s.Network
+		s.Network = &m
+	}
+	s.Publish, s.Users, s.Blocked = slices.Clone(s.Publish), slices.Clone(s.Users), slices.Clone(s.Blocked)
+	return s
+}
+
 // save replaces the state file: after it returns nil the new state survives a
-// power cut, before that the old one does.
+// power cut, before that the old one does. What could not be read back, such
+// as thousands of objects that wait for a node that never ran, is refused.
 func (h *Home) save() error {
 	raw, err := identity.Marshal(h.state)
 	if err != nil {
 		return fmt.Errorf("node: write state: %v", err)
+	}
+	if err := identity.Unmarshal(raw, new(state)); err != nil {
+		return fmt.Errorf("node: write state: %v; if much waits to be told to the network, run `outrider up` first", err)
 	}
 	return replaceFile(h.path("state"), raw)
 }
@@ -204,7 +260,7 @@ func (h *Home) save() error {
 func replaceFile(path string, data []byte) (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("node: write %s: %v", filepath.Base(path), err)
+			err = fmt.Errorf("node: write %s: %w", filepath.Base(path), err)
 		}
 	}()
 	tmp := path + ".new"
@@ -258,12 +314,15 @@ func (h *Home) SetBlocked(id identity.NodeID, blocked bool) error {
 		return nil
 	case blocked && len(h.state.Blocked) >= maxBlocked:
 		return fmt.Errorf("node: at most %d nodes can be blocked; revoke those that must never be heard again", maxBlocked)
-	case blocked:
-		h.state.Blocked = append(h.state.Blocked, id)
-	default:
-		h.state.Blocked = slices.Delete(h.state.Blocked, at, at+1)
 	}
-	return h.save()
+	return h.attempt(func() error {
+		if blocked {
+			h.state.Blocked = append(h.state.Blocked, id)
+		} else {
+			h.state.Blocked = slices.Delete(h.state.Blocked, at, at+1)
+		}
+		return nil
+	})
 }
 
 const maxBlocked = 1024
@@ -285,8 +344,10 @@ func (h *Home) raiseFloor(t time.Time) error {
 	if t.Unix() < h.state.Clock.Floor+int64(floorStep/time.Second) {
 		return nil
 	}
-	h.state.Clock.Floor = t.Unix()
-	return h.save()
+	return h.attempt(func() error {
+		h.state.Clock.Floor = t.Unix()
+		return nil
+	})
 }
 
 // clock returns the clock certificates are judged by.
@@ -312,8 +373,10 @@ func (h *Home) network() *membership {
 func (h *Home) setRoot(root *identity.RootRecord) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.state.Network.Root = root.Raw()
-	return h.save()
+	return h.attempt(func() error {
+		h.state.Network.Root = root.Raw()
+		return nil
+	})
 }
 
 // unpublished returns the control objects that are still to be brought into
@@ -327,6 +390,8 @@ func (h *Home) unpublished() []publication {
 func (h *Home) published(n int) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.state.Publish = slices.Delete(h.state.Publish, 0, n)
-	return h.save()
+	return h.attempt(func() error {
+		h.state.Publish = slices.Delete(h.state.Publish, 0, n)
+		return nil
+	})
 }

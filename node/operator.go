@@ -28,6 +28,7 @@ func (o operator) Status(context.Context) api.Status {
 	}
 	st := n.agent.Status()
 	s.Bundles, s.Bytes, s.LimitBytes, s.Contacts = st.Held, st.Bytes, st.MaxByte, st.Links
+	s.Syncs = n.store.Syncs()
 	for _, h := range n.chat.Hosted() {
 		s.Locked = s.Locked && !h.Unlocked
 	}

@@ -81,11 +81,10 @@ func (h *Home) CreateNetwork(ctx context.Context, name string, preset identity.P
 		return nil, err
 	}
 	chain := identity.Chain{self, admin}
-	h.state.Network = &membership{ID: root.ID(), Name: root.Name(), Root: root.Raw(), Secrets: []networkSecret{secretState(secret)}, Chain: chain.Marshal()}
-	if err := h.publish(roster.Certificate(identity.Chain{admin}), roster.Certificate(chain)); err != nil {
-		return nil, err
-	}
-	return root, h.save()
+	return root, h.attempt(func() error {
+		h.state.Network = &membership{ID: root.ID(), Name: root.Name(), Root: root.Raw(), Secrets: []networkSecret{secretState(secret)}, Chain: chain.Marshal()}
+		return h.publish(roster.Certificate(identity.Chain{admin}), roster.Certificate(chain))
+	})
 }
 
 var adminAAD = []byte("outrider/v1/admin-keys\x00")
@@ -101,7 +100,7 @@ func (h *Home) saveAdmin(ctx context.Context, password []byte, k adminKeys) erro
 		return fmt.Errorf("node: seal admin keys: %w", err)
 	}
 	if err := os.MkdirAll(h.path("admin"), 0o700); err != nil {
-		return fmt.Errorf("node: seal admin keys: %v", err)
+		return fmt.Errorf("node: seal admin keys: %w", err)
 	}
 	return replaceFile(h.path("admin", "keys"), sealed)
 }
@@ -176,7 +175,14 @@ func (h *Home) InviteUser(ctx context.Context, q UserRequest) (UserLink, error) 
 	if err != nil {
 		return UserLink{}, err
 	}
+	if len(q.Name) <= deeplink.MaxUser {
+		join.User = q.Name
+	}
 	content, err := deeplink.NewJoin(join)
+	if errors.Is(err, deeplink.ErrTooLarge) && join.User != "" {
+		join.User = "" // addresses matter more; the network tells the name later
+		content, err = deeplink.NewJoin(join)
+	}
 	if err != nil {
 		return UserLink{}, err
 	}
@@ -188,14 +194,13 @@ func (h *Home) InviteUser(ctx context.Context, q UserRequest) (UserLink, error) 
 	if err != nil {
 		return UserLink{}, err
 	}
-	if err := h.publishName(a.key, user, q.Name); err != nil {
+	err = h.attempt(func() error {
+		return errors.Join(h.publishName(a.key, user, q.Name), h.publish(roster.Certificate(join.Chain())))
+	})
+	if err != nil {
 		return UserLink{}, err
 	}
-	if err := h.publish(roster.Certificate(join.Chain())); err != nil {
-		return UserLink{}, err
-	}
-	link := UserLink{User: user, Name: q.Name, Frame: frame, Password: words, Expires: join.Expiry, Addrs: q.Addrs}
-	return link, h.save()
+	return UserLink{User: user, Name: q.Name, Frame: frame, Password: words, Expires: join.Expiry, Addrs: q.Addrs}, nil
 }
 
 func (h *Home) checkInvite(q *UserRequest) (time.Duration, error) {
@@ -273,35 +278,36 @@ func (h *Home) HostUser(ctx context.Context, q UserRequest, password []byte) (id
 	if err != nil {
 		return identity.UserID{}, err
 	}
-	if err := h.addHosted(ctx, id, key, identity.Chain{cert, a.cert}, password); err != nil {
-		return identity.UserID{}, err
-	}
-	return id, errors.Join(h.publishName(a.key, id, q.Name), h.save())
+	return id, h.attempt(func() error {
+		if _, err := h.addHosted(ctx, id, key, identity.Chain{cert, a.cert}, password); err != nil {
+			return err
+		}
+		return h.publishName(a.key, id, q.Name)
+	})
 }
 
 // addHosted makes a device of the user on this node, seals the keys under the
-// password and notes what has to be published.
-func (h *Home) addHosted(ctx context.Context, id identity.UserID, user identity.PrivateKey, chain identity.Chain, password []byte) error {
-	device, err := identity.NewPrivateKey()
-	if err != nil {
-		return err
+// password and notes what has to be published. It returns the device's key.
+func (h *Home) addHosted(ctx context.Context, id identity.UserID, user identity.PrivateKey, chain identity.Chain, password []byte) (device identity.PrivateKey, err error) {
+	if device, err = identity.NewPrivateKey(); err != nil {
+		return device, err
 	}
 	cert, err := identity.IssueDevice(h.state.Network.ID, user, device, identity.Certificate{
 		Subject: id[:], Generation: chain.Leaf().Generation, NotBefore: chain.Leaf().NotBefore, NotAfter: chain.Leaf().NotAfter,
 	})
 	if err != nil {
-		return err
+		return device, err
 	}
 	whole := append(identity.Chain{cert}, chain...)
 	sealed, err := chat.SealKeys(ctx, id, password, chat.Keys{User: user, Device: device, Chain: whole}, kdf.Default())
 	if err != nil {
-		return err
+		return device, err
 	}
 	if err := h.SaveKeystore(id, sealed); err != nil {
-		return err
+		return device, err
 	}
 	h.state.Users = append(h.state.Users, hosted{ID: id})
-	return h.publish(roster.Certificate(chain), roster.Certificate(whole))
+	return device, h.publish(roster.Certificate(chain), roster.Certificate(whole))
 }
 
 // A JoinRequest applies a join link on this node.
@@ -312,38 +318,53 @@ type JoinRequest struct {
 }
 
 // Join enters the network that a link is for, or adds the link's user to this
-// node if it is in that network already. Nobody needs to be in reach.
-func (h *Home) Join(ctx context.Context, q JoinRequest, clock identity.Clock) (identity.UserID, error) {
+// node if it is in that network already. Nobody needs to be in reach. It
+// returns the user and the name in the link, which may be empty.
+func (h *Home) Join(ctx context.Context, q JoinRequest, clock identity.Clock) (user identity.UserID, name string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	j, _, err := deeplink.OpenJoin(ctx, q.Link, q.LinkPassword, clock)
 	if err != nil {
-		return identity.UserID{}, err
+		return user, "", err
 	}
-	user := identity.UserID(j.Delegate.Subject)
+	user = identity.UserID(j.Delegate.Subject)
 	if err := h.checkJoin(j, user); err != nil {
-		return user, err
+		return user, "", err
 	}
+	if err := h.attempt(func() error { return h.redeem(ctx, j, q.Password) }); err != nil {
+		return user, "", err
+	}
+	if j.Delegate.Roles&identity.RoleUser == 0 {
+		return identity.UserID{}, "", nil
+	}
+	return user, j.User, nil
+}
+
+// redeem spends a ticket on what it is good for: this node, if it is in no
+// network yet, and the ticket's user.
+func (h *Home) redeem(ctx context.Context, j deeplink.Join, password []byte) error {
 	if h.state.Network == nil {
 		if err := h.enter(j); err != nil {
-			return user, err
+			return err
 		}
 	}
 	if j.Delegate.Roles&identity.RoleUser == 0 {
-		return identity.UserID{}, h.save()
+		return nil
 	}
 	key, err := identity.NewPrivateKey()
 	if err != nil {
-		return user, err
+		return err
 	}
 	chain, err := j.CertifyUser(key.Public())
 	if err != nil {
-		return user, err
+		return err
 	}
-	if err := h.addHosted(ctx, user, key, chain, q.Password); err != nil {
-		return user, err
+	user := identity.UserID(j.Delegate.Subject)
+	device, err := h.addHosted(ctx, user, key, chain, password)
+	if err != nil || j.User == "" {
+		return err
 	}
-	return user, h.save()
+	return h.publishName(device, user, j.User)
 }
 
 func (h *Home) checkJoin(j deeplink.Join, user identity.UserID) error {

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"outrider/mesh/identity"
 	"outrider/mesh/identity/kdf"
@@ -89,12 +92,16 @@ func AddUser(ctx context.Context, h *Home, c config.Config, u api.NewUser) (api.
 
 // Join applies a join link on a node's folder, whether the node runs or not.
 func Join(ctx context.Context, h *Home, j api.NewJoin) (api.Joined, error) {
-	id, err := h.Join(ctx, JoinRequest{Link: j.Link, LinkPassword: j.Password, Password: j.UserPassword}, h.clock())
+	clock := setClock{h.clock()}
+	id, name, err := h.Join(ctx, JoinRequest{Link: j.Link, LinkPassword: j.Password, Password: j.UserPassword}, clock)
+	if errors.Is(err, deeplink.ErrExpired) {
+		err = fmt.Errorf("%w; this node's clock says %s: set it if that is wrong, else ask for a new link", err, clock.Now().Format(time.RFC3339))
+	}
 	if err != nil {
 		return api.Joined{}, provisionError(err)
 	}
 	m := h.network()
-	return api.Joined{Network: m.ID, NetworkName: m.Name, User: id, Hint: joinHint(m)}, nil
+	return api.Joined{Network: m.ID, NetworkName: m.Name, User: id, Name: name, Hint: joinHint(m)}, nil
 }
 
 // joinHint says what to look at when nobody answers.
@@ -141,6 +148,8 @@ func provisionError(err error) error {
 		return fmt.Errorf("%w: %w", chat.ErrPassword, err)
 	case errors.Is(err, kdf.ErrBusy):
 		return fmt.Errorf("%w: %w", chat.ErrBusy, err)
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return fmt.Errorf("%w: %w", chat.ErrFull, err)
 	case errors.Is(err, ErrHasNetwork):
 		return fmt.Errorf("%w: %w", api.ErrConflict, err)
 	case errors.Is(err, deeplink.ErrDamaged), errors.Is(err, deeplink.ErrVersion), errors.Is(err, deeplink.ErrPassword),

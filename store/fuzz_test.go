@@ -57,9 +57,13 @@ func FuzzVaultAnchor(f *testing.F) {
 
 func FuzzBlobProofs(f *testing.F) {
 	s := newSample(f, 1, 40*16384)
-	f.Add(store.SampleProofs(s.Descriptor, s.hashes))
-	f.Add(make([]byte, 2048))
-	f.Fuzz(func(t *testing.T, raw []byte) {
+	f.Add(store.SampleProofs(s.Descriptor, s.hashes), false)
+	f.Add(store.SampleProofs(s.Descriptor, s.hashes), true)
+	f.Add(make([]byte, 2048), true)
+	f.Fuzz(func(t *testing.T, raw []byte, correct bool) {
+		if correct { // or hardly anything gets past the checks
+			store.CorrectChecks(raw)
+		}
 		if err := store.ReadProofs(raw); err != nil {
 			t.Fatal(err)
 		}

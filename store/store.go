@@ -81,7 +81,7 @@ type Options struct {
 	// go on to a quarter of it.
 	FreeFloor uint64
 	// SegmentBytes is the size at which a new payload segment is begun.
-	// Default 16 MiB.
+	// Default 16 MiB, at most 1 GiB.
 	SegmentBytes uint32
 	Log          *slog.Logger // nil discards
 
@@ -103,6 +103,7 @@ func (o Options) withDefaults() Options {
 	if o.SegmentBytes == 0 {
 		o.SegmentBytes = 16 << 20
 	}
+	o.SegmentBytes = min(o.SegmentBytes, 1<<30)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -306,9 +307,13 @@ func (s *Store) Stats() (Stats, error) {
 		Bundles: c.bundles, Purges: c.purges, Rows: c.rows, Bytes: c.bytes(), MaxBytes: s.o.MaxBytes,
 		BlobBytes: s.blobs.Bytes(), MaxBlobBytes: s.o.MaxBlobBytes,
 		SegmentBytes: s.state.segmentBytes(), IndexBytes: index, FreeBytes: free,
-		Commits: s.calls, Batches: s.batches, Syncs: s.kv.Syncs() + s.log.Syncs(),
+		Commits: s.calls, Batches: s.batches, Syncs: s.Syncs(),
 	}, nil
 }
+
+// Syncs returns how often the index and the segments have made the disk sync
+// since Open. It is Stats().Syncs without asking the disk.
+func (s *Store) Syncs() uint64 { return s.kv.Syncs() + s.log.Syncs() }
 
 // Close ends the store. Commits under way finish first; iterations must have
 // been ended.

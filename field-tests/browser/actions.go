@@ -101,13 +101,14 @@ func (p *Page) Send(text string) error {
 	return p.Wait("the sent message", `document.querySelector('#compose').value === '' && `+bubble(text, true))
 }
 
-// bubble is the JavaScript for the last message with exactly that text.
+// bubble is the JavaScript for the last message with exactly that text; the
+// page shows only the beginning of a very long one.
 func bubble(text string, own bool) string {
 	kind := ".message"
 	if own {
 		kind = ".message.own"
 	}
-	return `[...document.querySelectorAll('#messages ` + kind + `')].findLast((m) => [...m.querySelectorAll('.text, .file-name, .mgrs, .note')].some((t) => t.textContent === ` + quote(text) + `))`
+	return `[...document.querySelectorAll('#messages ` + kind + `')].findLast((m) => [...m.querySelectorAll('.text, .file-name, .mgrs, .note')].some((t) => t.textContent === ` + quote(text) + ` || (t.textContent.length > 1000 && t.textContent.endsWith('…') && ` + quote(text) + `.startsWith(t.textContent.slice(0, -1)))))`
 }
 
 // Attach sends a file of this machine through the open conversation's picker.

@@ -178,7 +178,9 @@ func TestFailuresStepper(t *testing.T) {
 	st.must(st.WaitText("to Delta"))
 	st.must(st.WaitText("2 of 3"))
 	st.must(st.ClickText("Retry"))
-	st.must(st.WaitText("1 of 2")) // never more than there are, and one by one
+	st.must(st.WaitText("Delta: The node tries again now."))
+	st.must(st.WaitText("2 of 2")) // the one in its place comes by itself
+	st.must(st.WaitText("to Echo"))
 	until(t, "the retry", func() bool { return st.s.Messages()[1].State == "queued" })
 	st.must(st.ClickText("Recall"))
 	st.must(st.ClickText("Recall"))
@@ -285,15 +287,15 @@ func TestSharePositionTyped(t *testing.T) {
 	if len(st.s.Messages()) != 0 {
 		t.Fatal("nonsense was sent as a position")
 	}
-	st.must(st.Fill("#position-note", strings.Repeat("ä", 41)))
+	st.must(st.Fill("#position-note", strings.Repeat("ä", 101)))
 	st.must(st.Fill("#position-input", "32T LT 818 005"))
 	st.must(st.WaitText("square of 100 m"))
 	st.must(st.ClickText("Share"))
 	st.must(st.WaitText("The note is 2 bytes too long"))
-	st.must(st.Fill("#position-note", strings.Repeat("ä", 40)))
+	st.must(st.Fill("#position-note", strings.Repeat("ä", 100)))
 	st.must(st.ClickText("Share"))
 	st.must(st.Wait("the closed dialog", `!document.querySelector('dialog')`))
-	if l := last(st).Location; l.AccuracyM != 50 || l.Note != strings.Repeat("ä", 40) {
+	if l := last(st).Location; l.AccuracyM != 50 || l.Note != strings.Repeat("ä", 100) {
 		t.Fatalf("the node has %+v", l)
 	}
 }
@@ -461,4 +463,31 @@ func TestTwinNamesAndMixedAlphabetsAreMarked(t *testing.T) {
 	st.must(st.Wait("the marks", `document.querySelectorAll('.row-warning').length === 3`))
 	st.must(st.WaitText("mixes alphabets"))
 	st.must(st.WaitText("Somebody else has the same name"))
+}
+
+func TestExpiredCanBeWrittenAgainAndWaitingPutAside(t *testing.T) {
+	st := in(t, PageOptions{}, func(s *fakeapi.Server) {
+		s.Sent(s.AddUser("Charlie", true, 1), "too late", func(m *fakeapi.Message) {
+			m.State, m.ReasonCode, m.Reason, m.Precedence = "expired", "expired", "prose of the node", "immediate"
+		})
+		s.Sent(s.AddUser("Haas", false, 1), "no keys yet", func(m *fakeapi.Message) { m.State, m.ReasonCode = "waiting-for-keys", "no_keys" })
+	})
+	st.must(st.Click("#failures-bar"))
+	st.must(st.WaitText("Its time ran out before it reached Charlie."))
+	if eval[bool](st, plainText(`document.querySelector('dialog')`)+`.includes('Retry')`) {
+		t.Error("an expired message can be retried")
+	}
+	st.must(st.ClickText("Next"))
+	st.must(st.WaitText("The keys of Haas have not arrived at this node."))
+	st.must(st.ClickText("Put aside"))
+	st.must(st.WaitText("1 of 1"))
+	st.must(st.ClickText("Write it again"))
+	st.must(st.Wait("the draft", `document.querySelector('#compose')?.value === 'too late' && !document.querySelector('dialog')`))
+	st.must(st.Wait("no bar", `document.querySelector('#failures-bar').hidden`))
+	st.must(st.Focus("#compose"))
+	st.must(st.Press("\r"))
+	until(t, "the second try", func() bool { return len(st.s.Messages()) == 3 })
+	if m := last(st); *m.Text != "too late" || m.Precedence != "immediate" {
+		t.Errorf("the node has %+v", m)
+	}
 }

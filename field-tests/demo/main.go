@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"outrider/field-tests/scenario"
 )
 
 func main() { os.Exit(run()) }
@@ -39,23 +41,29 @@ func run() int {
 	if err != nil {
 		return complain(err)
 	}
-	s, err := newStory(ctx, parent, abs, os.Stdout)
+	ip := "127.0.0.1"
+	trio, err := scenario.NewTrio(ctx, func(name string) (*scenario.Box, error) { return scenario.NewBox(parent, name, abs, ip) }, scenario.People)
 	if err != nil {
 		return complain(err)
 	}
-	defer s.close()
+	s := scenario.NewStory(ctx, trio, os.Stdout)
+	defer func() {
+		if err := s.Close(); err != nil {
+			complain(err)
+		}
+	}()
 
 	play, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
-	err = s.play(play, !*without)
-	s.summary(ctx)
+	err = s.Play(play, !*without)
+	s.Summary(ctx)
 	if err != nil {
 		return complain(err)
 	}
 	if *exit {
 		return 0
 	}
-	s.invite()
+	s.Invite()
 	<-ctx.Done()
 	return 0
 }

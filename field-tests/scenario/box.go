@@ -29,6 +29,8 @@ type Box struct {
 	Gossip int      // ports; all other listeners hang on these
 	Mesh   int
 	Page   int
+	// Launch starts the node's process; nil is cmd.Start.
+	Launch func(cmd *exec.Cmd) error
 
 	API *Client
 
@@ -41,14 +43,21 @@ type Box struct {
 // NewBox describes a node in a new folder below parent, with ports on ip that
 // are free now.
 func NewBox(parent, name, bin, ip string) (*Box, error) {
-	b := &Box{Name: name, Dir: filepath.Join(parent, name), Bin: bin, IP: ip}
 	ports, err := freePorts(ip, 3)
 	if err != nil {
 		return nil, fmt.Errorf("scenario: find free ports: %w", err)
 	}
+	b := NewBoxAlone(parent, name, bin, ip)
 	b.Gossip, b.Mesh, b.Page = ports[0], ports[1], ports[2]
-	b.API = NewClient(b.Socket())
 	return b, nil
+}
+
+// NewBoxAlone describes a node in a new folder below parent that has ip for
+// itself and so uses the default ports.
+func NewBoxAlone(parent, name, bin, ip string) *Box {
+	b := &Box{Name: name, Dir: filepath.Join(parent, name), Bin: bin, IP: ip, Gossip: 7410, Mesh: 7411, Page: 7480}
+	b.API = NewClient(b.Socket())
+	return b
 }
 
 // freePorts finds ports that are free for tcp and udp alike.
@@ -117,7 +126,11 @@ func (b *Box) Up(ctx context.Context) error {
 	cmd.Stdout, cmd.Stderr = log, log
 	// A node must not outlive whoever started it, nor hear its Ctrl-C.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
-	if err := cmd.Start(); err != nil {
+	launch := b.Launch
+	if launch == nil {
+		launch = (*exec.Cmd).Start
+	}
+	if err := launch(cmd); err != nil {
 		log.Close()
 		return fmt.Errorf("scenario: start %s: %w", b.Name, err)
 	}

@@ -70,25 +70,28 @@ func (b *Box) Join(ctx context.Context, inv Invitation) error {
 	return err
 }
 
-// A Trio is the network of the demonstration: Alpha with alice, Bravo with
-// bob, Charlie with carol. Alpha and Charlie never hear each other: each has
-// shut its gate to the other before it first comes up.
+// People are the names of the three users: Alpha's, Bravo's, Charlie's.
+var People = [3]string{"alice", "bob", "carol"}
+
+// A Trio is the network of the demonstration: Alpha, Bravo and Charlie with a
+// user each. Alpha and Charlie never hear each other: each has shut its gate
+// to the other before it first comes up.
 type Trio struct {
 	Alpha, Bravo, Charlie       *Box
 	AlphaID, BravoID, CharlieID string
-	Carol                       string // user id
+	People                      [3]string
+	Carol                       string // user id of Charlie's
 }
 
-// NewTrio makes three nodes below parent and provisions them. Nothing runs
-// when it returns. ips gives each its address.
-func NewTrio(ctx context.Context, parent, bin string, ips [3]string) (*Trio, error) {
-	t := &Trio{}
-	for i, x := range []struct {
+// NewTrio makes three nodes and provisions them. Nothing runs when it returns.
+func NewTrio(ctx context.Context, newBox func(name string) (*Box, error), people [3]string) (*Trio, error) {
+	t := &Trio{People: people}
+	for _, x := range []struct {
 		box  **Box
 		id   *string
 		name string
 	}{{&t.Alpha, &t.AlphaID, "alpha"}, {&t.Bravo, &t.BravoID, "bravo"}, {&t.Charlie, &t.CharlieID, "charlie"}} {
-		b, err := NewBox(parent, x.name, bin, ips[i])
+		b, err := newBox(x.name)
 		if err != nil {
 			return nil, err
 		}
@@ -107,15 +110,15 @@ func (t *Trio) provision(ctx context.Context) error {
 	if err := t.Alpha.CreateNetwork(ctx, "eagle"); err != nil {
 		return err
 	}
-	if err := t.Alpha.HostUser(ctx, "alice"); err != nil {
+	if err := t.Alpha.HostUser(ctx, t.People[0]); err != nil {
 		return err
 	}
-	bob, err := t.Alpha.Invite(ctx, "bob", t.Alpha.GossipAddr())
+	bob, err := t.Alpha.Invite(ctx, t.People[1], t.Alpha.GossipAddr())
 	if err != nil {
 		return err
 	}
 	// Charlie enters through Bravo, which never heard of it.
-	carol, err := t.Alpha.Invite(ctx, "carol", t.Bravo.GossipAddr())
+	carol, err := t.Alpha.Invite(ctx, t.People[2], t.Bravo.GossipAddr())
 	if err != nil {
 		return err
 	}

@@ -207,7 +207,7 @@ func (n *node) read(id bundle.ID) {
 		return // purged or expired meanwhile
 	}
 	m := n.w.sent[id]
-	if m != nil && m.control {
+	if n.judge(payload).Code == mesh.VerdictAccept { // whatever header it came in
 		n.apply(payload)
 	}
 	if m != nil && m.to == n.index && m.blob == nil {

@@ -168,6 +168,7 @@ type Status struct {
 	Bundles     int
 	Bytes       int64
 	LimitBytes  int64
+	Syncs       uint64 // of the disk by the store, since the start
 	Contacts    int
 	Locked      bool // no user of this node is unlocked
 }

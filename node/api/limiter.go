@@ -1,6 +1,8 @@
 package api
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -88,25 +90,18 @@ func (l *limiter) get(key string, now time.Time) *attempts {
 		return a
 	}
 	if len(l.keys) >= maxAttemptKeys {
-		l.shrink(now)
+		l.shrink()
 	}
 	a = &attempts{last: now}
 	l.keys[key] = a
 	return a
 }
 
-// shrink forgets what is old, and if that is not enough, whoever has waited
-// longest since their last attempt.
-func (l *limiter) shrink(now time.Time) {
-	var oldest string
-	for k, a := range l.keys {
-		if now.Sub(a.last) > attemptMemory {
-			delete(l.keys, k)
-		} else if o := l.keys[oldest]; o == nil || a.last.Before(o.last) {
-			oldest = k
-		}
-	}
-	if len(l.keys) >= maxAttemptKeys {
-		delete(l.keys, oldest)
+// shrink forgets the quarter whose last attempt is longest ago. Many at once,
+// so that a flood of new sources pays for it rarely.
+func (l *limiter) shrink() {
+	keys := slices.SortedFunc(maps.Keys(l.keys), func(a, b string) int { return l.keys[a].last.Compare(l.keys[b].last) })
+	for _, k := range keys[:(len(keys)+3)/4] {
+		delete(l.keys, k)
 	}
 }

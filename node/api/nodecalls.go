@@ -24,7 +24,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	st := s.cfg.Node.Status(r.Context())
 	out := map[string]any{
 		"node": st.Node, "name": st.Name, "version": st.Version, "api": apiVersion, "uptime_s": int64(st.Uptime / time.Second),
-		"store":    map[string]any{"bundles": st.Bundles, "bytes": st.Bytes, "limit_bytes": st.LimitBytes},
+		"store":    map[string]any{"bundles": st.Bundles, "bytes": st.Bytes, "limit_bytes": st.LimitBytes, "syncs": st.Syncs},
 		"contacts": st.Contacts, "banner": bannerView(s.cfg.Chat.Banner()), "links": linkViews(s.cfg.Node.Links(r.Context())),
 		"network": nil,
 	}

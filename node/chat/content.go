@@ -111,7 +111,7 @@ func locationView(body []byte) *Location {
 		Lat: float64(w.Latitude) / 1e7, Lon: float64(w.Longitude) / 1e7, Note: w.Note, Live: w.Kind == envelope.LocationLive,
 	}
 	if w.Accuracy != envelope.AccuracyUnknown {
-		l.AccuracyM = (w.Accuracy + 99) / 100
+		l.AccuracyM = uint32((uint64(w.Accuracy) + 99) / 100)
 	}
 	return l
 }

@@ -155,11 +155,11 @@ func TestUnknownSenderWaitsForCertificates(t *testing.T) {
 
 func TestFrozenSenderIsNotAccepted(t *testing.T) {
 	scene(t, func(t *testing.T, p *pair) {
-		p.alice.frozen = true
+		p.world.change(func() { p.alice.frozen = true })
 		p.da.text(p.bob, "x")
 		p.settle()
 		p.db.wantTexts(p.alice)
-		p.alice.frozen = false
+		p.world.change(func() { p.alice.frozen = false })
 		p.b.rosterChanged()
 		p.settle()
 		p.db.wantTexts(p.alice, "x")
@@ -168,7 +168,7 @@ func TestFrozenSenderIsNotAccepted(t *testing.T) {
 
 func TestRevokedRecipient(t *testing.T) {
 	scene(t, func(t *testing.T, p *pair) {
-		p.bob.revoked = true
+		p.world.change(func() { p.bob.revoked = true })
 		p.a.rosterChanged()
 		m := p.da.text(p.bob, "x")
 		if got := p.da.wantState(m.ID, StateFailed); got.Reason.Code != "revoked" {
@@ -290,7 +290,7 @@ func TestLateMessageIsNotShownAndNotAcknowledged(t *testing.T) {
 
 func TestUntrustedClockKeepsMessagesAlive(t *testing.T) {
 	scene(t, func(t *testing.T, p *pair) {
-		p.b.untrusted = true
+		p.b.change(func() { p.b.untrusted = true })
 		if _, err := p.da.session().Send(t.Context(), Draft{To: p.bob.id, Text: "x", TTL: time.Hour}); err != nil {
 			t.Fatal(err)
 		}
@@ -526,7 +526,7 @@ func TestNewDeviceStartsANewEpoch(t *testing.T) {
 		}
 		p.settle()
 		dc.wantTexts(p.alice, "three")
-		p.bob.devices[1].dead = true // revoked
+		p.world.change(func() { p.bob.devices[1].dead = true }) // revoked
 		fourth := p.da.text(p.bob, "four")
 		if epoch(third.ID) == epoch(fourth.ID) {
 			t.Error("a revoked device still reads")
@@ -668,7 +668,7 @@ func TestTwoUsersOnOneNode(t *testing.T) {
 func TestFullNodeRefuses(t *testing.T) {
 	scene(t, func(t *testing.T, p *pair) {
 		p.da.text(p.bob, "fits")
-		p.a.full = true
+		p.a.change(func() { p.a.full = true })
 		if _, err := p.da.session().Send(t.Context(), Draft{To: p.bob.id, Text: "does not"}); !errors.Is(err, ErrFull) {
 			t.Errorf("send: %v", err)
 		}
@@ -676,7 +676,7 @@ func TestFullNodeRefuses(t *testing.T) {
 			t.Errorf("file: %v", err)
 		}
 		p.da.wantTexts(p.bob, "fits")
-		p.a.full = false
+		p.a.change(func() { p.a.full = false })
 		p.da.text(p.bob, "fits again")
 		p.settle()
 		p.db.wantTexts(p.alice, "fits", "fits again")
@@ -686,15 +686,11 @@ func TestFullNodeRefuses(t *testing.T) {
 func TestFullDiskLosesNothingThatArrives(t *testing.T) {
 	scene(t, func(t *testing.T, p *pair) {
 		m := p.da.text(p.bob, "patience")
-		p.b.mu.Lock()
-		p.b.failing = fmt.Errorf("test: disk: %w", ErrFull)
-		p.b.mu.Unlock()
+		p.b.change(func() { p.b.failing = fmt.Errorf("test: disk: %w", ErrFull) })
 		p.settle()
 		p.db.wantTexts(p.alice)
 		p.da.wantState(m.ID, StateCarried)
-		p.b.mu.Lock()
-		p.b.failing = nil
-		p.b.mu.Unlock()
+		p.b.change(func() { p.b.failing = nil })
 		p.rest(2 * time.Minute)
 		p.settle()
 		p.db.wantTexts(p.alice, "patience")
@@ -704,15 +700,11 @@ func TestFullDiskLosesNothingThatArrives(t *testing.T) {
 
 func TestFailingDiskAtTheSender(t *testing.T) {
 	scene(t, func(t *testing.T, p *pair) {
-		p.a.mu.Lock()
-		p.a.failing = errors.New("test: disk is gone")
-		p.a.mu.Unlock()
+		p.a.change(func() { p.a.failing = errors.New("test: disk is gone") })
 		if _, err := p.da.session().Send(t.Context(), Draft{To: p.bob.id, Text: "x"}); err == nil {
 			t.Error("acknowledged without a disk")
 		}
-		p.a.mu.Lock()
-		p.a.failing = nil
-		p.a.mu.Unlock()
+		p.a.change(func() { p.a.failing = nil })
 		p.da.text(p.bob, "y")
 		p.settle()
 		p.db.wantTexts(p.alice, "y")
@@ -747,7 +739,7 @@ func TestRetry(t *testing.T) {
 		s := p.da.session()
 		p.a.hide(p.bob)
 		m := p.da.text(p.bob, "x")
-		p.a.full = true
+		p.a.change(func() { p.a.full = true })
 		p.a.show(p.bob)
 		synctest.Wait()
 		if got := p.da.wantState(m.ID, StateFailed); got.Reason.Code != "store_full" {
@@ -756,7 +748,7 @@ func TestRetry(t *testing.T) {
 		if _, err := s.Retry(t.Context(), m.ID); !errors.Is(err, ErrFull) {
 			t.Errorf("retry while full: %v", err)
 		}
-		p.a.full = false
+		p.a.change(func() { p.a.full = false })
 		got, err := s.Retry(t.Context(), m.ID)
 		if err != nil || got.State != StateQueued {
 			t.Errorf("%s, %v", got.State, err)

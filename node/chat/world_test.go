@@ -34,7 +34,7 @@ type world struct {
 	start   time.Time
 	nodes   []*node
 	users   map[identity.UserID]*user
-	mu      sync.Mutex
+	mu      sync.Mutex // guards who there is and what is known of them
 	prekeys map[identity.DeviceID][]identity.PrekeyBundle
 }
 
@@ -88,7 +88,7 @@ func (w *world) user(name string) *user {
 	u := &user{id: id, name: name, key: must(identity.NewPrivateKey())}
 	c := must(identity.Issue(w.network, w.admin, w.year(identity.Certificate{Class: identity.ClassUser, Subject: id[:], Key: u.key.Public(), Generation: 1})))
 	u.chain = identity.Chain{c, w.cert}
-	w.users[id] = u
+	w.change(func() { w.users[id] = u })
 	return u
 }
 
@@ -99,9 +99,25 @@ func (w *world) device(u *user, n *node) *device {
 	d := &device{user: u, node: n, id: key.Public().DeviceID(), keys: Keys{
 		User: u.key, Device: key, Chain: append(identity.Chain{c}, u.chain...), KEK: newKey(),
 	}}
-	u.devices = append(u.devices, d)
-	n.hosted = append(n.hosted, d)
+	w.change(func() {
+		u.devices = append(u.devices, d)
+		n.hosted = append(n.hosted, d)
+	})
 	return d
+}
+
+// change changes what the fakes know.
+func (w *world) change(do func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	do()
+}
+
+// change changes what a node's fakes do.
+func (n *node) change(do func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	do()
 }
 
 // node makes a node that knows everybody unless hide is called.
@@ -645,6 +661,8 @@ func (v vaultOf) Close() error { return nil }
 type accounts struct{ n *node }
 
 func (a accounts) Users() (out []identity.UserID, err error) {
+	a.n.w.mu.Lock()
+	defer a.n.w.mu.Unlock()
 	for _, d := range a.n.hosted {
 		out = append(out, d.user.id)
 	}
@@ -748,10 +766,10 @@ func (b blobsOf) Drop(_ context.Context, root blob.Root) error {
 // The roster: everybody, but for those whose certificates this node lacks.
 type roster struct{ n *node }
 
-func (n *node) hide(u *user) { n.hidden[u.id] = true }
+func (n *node) hide(u *user) { n.w.change(func() { n.hidden[u.id] = true }) }
 
 func (n *node) show(u *user) {
-	delete(n.hidden, u.id)
+	n.w.change(func() { delete(n.hidden, u.id) })
 	n.rosterChanged()
 }
 
@@ -765,6 +783,8 @@ func (n *node) rosterChanged() {
 func (r roster) see(u *user) bool { return u != nil && !r.n.hidden[u.id] && !u.revoked }
 
 func (r roster) Users() (out []User) {
+	r.n.w.mu.Lock()
+	defer r.n.w.mu.Unlock()
 	for _, u := range r.n.w.users {
 		if r.see(u) {
 			out = append(out, User{u.id, u.name, u.frozen})
@@ -774,6 +794,8 @@ func (r roster) Users() (out []User) {
 }
 
 func (r roster) User(id identity.UserID) (User, bool) {
+	r.n.w.mu.Lock()
+	defer r.n.w.mu.Unlock()
 	u := r.n.w.users[id]
 	if !r.see(u) {
 		return User{}, false
@@ -782,11 +804,15 @@ func (r roster) User(id identity.UserID) (User, bool) {
 }
 
 func (r roster) Revoked(id identity.UserID) bool {
+	r.n.w.mu.Lock()
+	defer r.n.w.mu.Unlock()
 	u := r.n.w.users[id]
 	return u != nil && u.revoked
 }
 
 func (r roster) Devices(id identity.UserID) (out []Device) {
+	r.n.w.mu.Lock()
+	defer r.n.w.mu.Unlock()
 	u := r.n.w.users[id]
 	if !r.see(u) {
 		return nil
@@ -800,12 +826,12 @@ func (r roster) Devices(id identity.UserID) (out []Device) {
 }
 
 func (r roster) view(d *device) Device {
-	r.n.w.mu.Lock()
-	defer r.n.w.mu.Unlock()
 	return Device{ID: d.id, User: d.user.id, Key: d.keys.Device.Public(), Prekeys: slices.Clone(r.n.w.prekeys[d.id])}
 }
 
 func (r roster) Device(id identity.DeviceID) (Device, bool) {
+	r.n.w.mu.Lock()
+	defer r.n.w.mu.Unlock()
 	for _, u := range r.n.w.users {
 		for _, d := range u.devices {
 			if d.id == id && !d.dead && r.see(u) {
@@ -847,9 +873,13 @@ func (r roster) PublishPrekeys(_ context.Context, d identity.DeviceID, bundles [
 type clock struct{ n *node }
 
 func (c clock) Now() time.Time         { return time.Now() }
-func (c clock) Trusted() bool          { return !c.n.untrusted }
 func (c clock) Elapsed() time.Duration { return time.Since(c.n.w.start) }
 
+func (c clock) Trusted() bool {
+	c.n.mu.Lock()
+	defer c.n.mu.Unlock()
+	return !c.n.untrusted
+}
 // A pair is the usual scene: Alice on one node, Bob on another.
 type pair struct {
 	*world

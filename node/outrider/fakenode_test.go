@@ -150,7 +150,7 @@ func (n *fakeNode) Join(_ context.Context, j api.NewJoin) (api.Joined, error) {
 	if string(j.Password) != "link password" {
 		return api.Joined{}, fmt.Errorf("%w: wrong password", api.ErrLink)
 	}
-	return api.Joined{Network: identity.NetworkID{5}, NetworkName: "eagle", User: bravo, Reached: true}, nil
+	return api.Joined{Network: identity.NetworkID{5}, NetworkName: "eagle", User: bravo, Name: "bravo", Reached: true}, nil
 }
 
 // fakeUser is alice.

@@ -8,7 +8,10 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"outrider/mesh/identity"
 )
@@ -21,6 +24,9 @@ const (
 	MaxJoin = 570
 	// MaxAddrs is how many addresses a join object may carry.
 	MaxAddrs = 3
+	// MaxUser is the longest name of a user in a join object, in bytes. A longer
+	// one is left out; the network tells it later.
+	MaxUser = 24
 	// maxAdmin and maxDelegate are the limits of the two certificates in it.
 	maxAdmin, maxDelegate = 125, 110
 )
@@ -31,6 +37,7 @@ const (
 type Join struct {
 	Network      identity.NetworkID     // hash of the root record, which the first peer hands over
 	Name         string                 // the network's, at most 16 bytes
+	User         string                 // what the user is called, at most 24 bytes; may be empty
 	Admin        identity.Certificate   // the issuer
 	Delegate     identity.Certificate   // what the ticket allows
 	DelegateSeed [32]byte               // its private key, for one use
@@ -47,6 +54,7 @@ type joinWire struct {
 	Kind         uint8
 	Network      []byte
 	Name         string
+	User         string
 	Admin        []byte
 	Delegate     []byte
 	DelegateSeed []byte
@@ -75,7 +83,7 @@ func NewJoin(j Join) ([]byte, error) {
 		return nil, fmt.Errorf("deeplink: new join: %w", err)
 	}
 	content, err := identity.Marshal(joinWire{
-		Kind: kindJoin, Network: j.Network[:], Name: j.Name, Admin: j.Admin.Raw(), Delegate: delegate,
+		Kind: kindJoin, Network: j.Network[:], Name: j.Name, User: j.User, Admin: j.Admin.Raw(), Delegate: delegate,
 		DelegateSeed: j.DelegateSeed[:], TicketID: j.TicketID[:], TicketSecret: j.TicketSecret[:],
 		Generation: j.Secret.Generation, Secret: j.Secret.Secret[:], Addrs: addrs,
 		Policy: j.Policy, Expiry: uint32(j.Expiry.Unix() / 60),
@@ -123,7 +131,7 @@ func ParseJoin(f Frame) (Join, error) {
 		return Join{}, err
 	}
 	j := Join{
-		Network: identity.NetworkID(w.Network), Name: w.Name, DelegateSeed: [32]byte(w.DelegateSeed),
+		Network: identity.NetworkID(w.Network), Name: w.Name, User: w.User, DelegateSeed: [32]byte(w.DelegateSeed),
 		TicketID: [16]byte(w.TicketID), TicketSecret: [32]byte(w.TicketSecret),
 		Secret: identity.NetworkSecret{Generation: w.Generation, Secret: [32]byte(w.Secret)},
 		Policy: w.Policy, Expiry: time.Unix(int64(w.Expiry)*60, 0).UTC(),
@@ -176,6 +184,9 @@ func decodeJoin(content []byte) (w joinWire, err error) {
 func (j Join) check() error {
 	if err := identity.CheckNetworkName(j.Name); err != nil {
 		return fmt.Errorf("%v: %w", err, ErrDamaged)
+	}
+	if len(j.User) > MaxUser || !utf8.ValidString(j.User) || strings.ContainsFunc(j.User, func(r rune) bool { return !unicode.IsGraphic(r) }) {
+		return fmt.Errorf("user's name is not printable, or longer than %d bytes: %w", MaxUser, ErrDamaged)
 	}
 	if j.Admin.Class != identity.ClassAdmin || j.Delegate.Class != identity.ClassDelegate ||
 		identity.PrivateKeyFromSeed(j.DelegateSeed).Public() != j.Delegate.Key {

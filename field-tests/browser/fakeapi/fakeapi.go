@@ -393,8 +393,11 @@ func (s *Server) RefuseStreams(refuse bool) {
 // LimitLogins refuses logins and names a wait; 0 ends it.
 func (s *Server) LimitLogins(wait time.Duration) { s.mu.Lock(); defer s.mu.Unlock(); s.limit = wait }
 
-// LoseNextAnswer takes the next message that is sent but closes the
-// connection in place of an answer.
+// LoseNextAnswer takes the next message that is sent, but closes the
+// connection in place of an answer and then stops, as a node does that is
+// killed just after a message became durable. Start ends it. (It has to stop:
+// a browser repeats a request by itself when a connection that was used before
+// closes without an answer.)
 func (s *Server) LoseNextAnswer() { s.mu.Lock(); defer s.mu.Unlock(); s.loseSend = true }
 
 // SlowStyles delays style sheets, so that a page shows what it paints before.

@@ -67,7 +67,7 @@ func (s *Server) routes() *http.ServeMux {
 			s.mu.Lock()
 			status, out, err := c(s, r)
 			lose := s.loseSend && pattern == "POST /v1/messages" && err == nil
-			s.loseSend = s.loseSend && !lose
+			s.loseSend, s.down = s.loseSend && !lose, s.down || lose
 			s.mu.Unlock()
 			switch {
 			case lose:
@@ -318,8 +318,8 @@ func (s *Server) postLocation(r *http.Request) (int, any, *apiError) {
 	if err := decode(r, &in); err != nil {
 		return 0, nil, err
 	}
-	if in.Lat == nil || in.Lon == nil || len(in.Note) > 80 {
-		return 0, nil, refuse(400, "bad_request", "lat and lon are needed, note has at most 80 bytes")
+	if in.Lat == nil || in.Lon == nil || len(in.Note) > 200 {
+		return 0, nil, refuse(400, "bad_request", "lat and lon are needed, note has at most 200 bytes")
 	}
 	m, err := s.addressed(in.draft)
 	if err != nil {
@@ -422,7 +422,7 @@ func act(action string) call {
 func (s *Server) getFailures(*http.Request) (int, any, *apiError) {
 	out := []*Message{}
 	for _, m := range s.messages {
-		if m.Outgoing && m.State == "failed" {
+		if m.Outgoing && slices.Contains([]string{"failed", "expired", "waiting-for-keys"}, m.State) {
 			out = append(out, m)
 		}
 	}

@@ -85,7 +85,7 @@ func (c *conn) serveRoot(s stream) {
 		s.Reset()
 		return
 	}
-	_ = s.CloseWrite()
+	_ = s.Close()
 }
 
 // answerHello reads a hello, answers it and hears whether the other side
@@ -110,7 +110,7 @@ func (c *conn) answerHello(ctx context.Context, s stream) error {
 	if last.Code != codeOK {
 		return fmt.Errorf("peer would not have us: %v", last.Code)
 	}
-	_ = s.CloseWrite()
+	_ = s.Close()
 	c.over = last.Number
 	return c.layer.admit(c)
 }
@@ -170,7 +170,7 @@ func (c *conn) confirm(s stream) error {
 	if err := writeMessage(s, message{Number: over}); err != nil {
 		return fmt.Errorf("confirm hello: %v", err)
 	}
-	_ = s.CloseWrite()
+	_ = s.Close()
 	return c.layer.admit(c)
 }
 

@@ -13,6 +13,8 @@ const (
 	protoYamux       = "/yamux/1.0.0"
 	alpnQUIC         = "libp2p"
 
+	yamuxWindow = 256 << 10 // bytes that a stream may always receive
+
 	maxHello = 4 << 10 // bytes of one message on a hello or mesh stream's opening
 	maxRoot  = 8 << 10 // bytes of a root record
 
@@ -28,7 +30,7 @@ const (
 	maxStrangerStreams = 4        // streams a stranger may open in all
 	maxConns           = 64       // admitted connections
 	maxPeerConns       = 2        // admitted connections of one peer
-	maxPeerStreams     = 16       // open streams of one peer's making
+	maxPeerStreams     = 4        // open streams of one peer's making
 	maxMemory          = 32 << 20 // bytes of receive windows of all yamux streams
 	maxProposals       = 3        // protocols a peer may propose on one stream
 	maxToken           = 64       // bytes of a proposed protocol's name

@@ -301,10 +301,13 @@ func (l *Layer) meshOpened(c *conn, s stream, r *bufio.Reader) {
 		return
 	}
 	k, p, answer := l.acceptMesh(c, s, r, m.Serial)
-	if err := writeMessage(s, answer); err != nil || k == nil {
-		_ = s.CloseWrite()
+	if k == nil {
+		c.refuse(context.Background(), s, answer.Code)
 		c.Close()
 		return
+	}
+	if err := writeMessage(s, answer); err != nil {
+		c.Close() // the link ends with it, as serveLink finds out
 	}
 	_ = s.SetDeadline(time.Time{})
 	l.serveLink(p, k)

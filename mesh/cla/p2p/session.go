@@ -31,6 +31,7 @@ type stream interface {
 	io.Reader
 	io.Writer
 	CloseWrite() error
+	Close() error // both ways; what was written is still sent
 	Reset()
 	SetDeadline(time.Time) error
 	SetWriteDeadline(time.Time) error
@@ -135,7 +136,7 @@ func (p *pace) queued(n uint64) (uint64, <-chan struct{}) {
 	return n - min(n, p.bytes), p.sent
 }
 
-// budget limits the receive windows of all yamux streams together.
+// budget limits the receive windows of all yamux streams of admitted peers.
 type budget struct{ left atomic.Int64 }
 
 func newBudget(n int64) *budget {
@@ -144,31 +145,61 @@ func newBudget(n int64) *budget {
 	return b
 }
 
+func (b *budget) take(n int64) bool {
+	if b.left.Add(-n) < 0 {
+		b.left.Add(n)
+		return false
+	}
+	return true
+}
+
 var errMemory = errors.New("receive windows use up the memory set aside for them")
+
+// An account limits the receive windows of one session. A stranger's are not
+// charged to the budget: it cannot fill them, and must not use it up.
+type account struct {
+	all   *budget
+	wire  *wire
+	limit int64
+	held  atomic.Int64
+}
 
 // span implements yamux.MemoryManager for one stream.
 type span struct {
-	b    *budget
-	held atomic.Int64
+	*account
+	own, charged atomic.Int64
 }
 
-func (b *budget) span() (yamux.MemoryManager, error) { return &span{b: b}, nil }
+func (a *account) span() (yamux.MemoryManager, error) { return &span{account: a}, nil }
 
 func (s *span) ReserveMemory(size int, _ uint8) error {
-	if s.b.left.Add(int64(-size)) < 0 {
-		s.b.left.Add(int64(size))
+	n := int64(size)
+	if s.held.Add(n) > s.limit {
+		s.held.Add(-n)
 		return errMemory
 	}
-	s.held.Add(int64(size))
+	if s.wire.admitted.Load() {
+		if !s.all.take(n) {
+			s.held.Add(-n)
+			return errMemory
+		}
+		s.charged.Add(n)
+	}
+	s.own.Add(n)
 	return nil
 }
 
+// ReleaseMemory is part of the interface; yamux releases all with Done.
 func (s *span) ReleaseMemory(size int) {
-	s.held.Add(int64(-size))
-	s.b.left.Add(int64(size))
+	n := min(int64(size), s.own.Load())
+	s.own.Add(-n)
+	s.held.Add(-n)
+	c := min(n, s.charged.Load())
+	s.charged.Add(-c)
+	s.all.left.Add(c)
 }
 
-func (s *span) Done() { s.b.left.Add(s.held.Swap(0)) }
+func (s *span) Done() { s.ReleaseMemory(int(s.own.Load())) }
 
 // quicSession is a QUIC connection.
 type quicSession struct {
@@ -200,7 +231,12 @@ func (s *quicSession) Accept(ctx context.Context) (stream, error) {
 
 type quicStream struct{ *quic.Stream }
 
-func (s quicStream) CloseWrite() error { return s.Close() }
+func (s quicStream) CloseWrite() error { return s.Stream.Close() }
+
+func (s quicStream) Close() error {
+	s.CancelRead(0)
+	return s.Stream.Close()
+}
 
 func (s quicStream) Reset() {
 	s.CancelRead(0)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -124,6 +125,9 @@ func sourceOf(a net.Addr) netip.Addr {
 func (l *Layer) dialTCP(ctx context.Context, id identity.NodeID, addr string) (session, error) {
 	d := net.Dialer{KeepAlive: -1, Control: l.profile.tuneSocket}
 	c, err := d.DialContext(ctx, "tcp", addr)
+	if errors.Is(err, syscall.ECONNRESET) { // accepted, and dropped before we looked
+		return nil, fmt.Errorf("%w: %v", errBusy, err)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +203,8 @@ func (l *Layer) multiplex(conn net.Conn, w *wire, id identity.NodeID, inbound bo
 	if inbound {
 		open = yamux.Server
 	}
-	y, err := open(p, l.yamuxConfig(), l.memory.span)
+	mem := &account{all: l.memory, wire: w, limit: maxPeerStreams*yamuxWindow + int64(l.profile.Window)}
+	y, err := open(p, l.yamuxConfig(), mem.span)
 	if err != nil {
 		return nil, err
 	}

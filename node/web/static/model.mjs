@@ -18,6 +18,7 @@ const blank = () => ({
   drafts: new Map(), // peer id -> {text, precedence, ttl}
   uploads: new Map(), // peer id -> [{name, size, sent, error, abort}]
   open: null, // the conversation on the screen
+  dismissed: new Set(), // failures the user has seen and put aside until the page is loaded anew
 });
 
 export const state = blank();
@@ -164,7 +165,19 @@ function onMessage(type, m) {
     changed('conversations');
   }
   if (type !== 'file') soon('conversations');
-  if (type === 'state' || state.failures.some((f) => f.id === m.id)) soon('failures');
+  onFailure(m);
+  if (type === 'state') soon('failures');
+}
+
+const STUCK = ['failed', 'expired', 'waiting-for-keys'];
+
+/** Keeps the list of failures true while the node is asked for the new one. */
+function onFailure(m) {
+  const i = state.failures.findIndex((f) => f.id === m.id);
+  if (i < 0) return;
+  if (STUCK.includes(m.state)) state.failures[i] = { ...state.failures[i], ...m };
+  else state.failures.splice(i, 1);
+  changed('failures');
 }
 
 /** Whether the user sent the message. */
@@ -180,6 +193,7 @@ function put(thread, m) {
   const i = thread.messages.findIndex((x) => x.id === m.id);
   if (i >= 0) thread.messages[i] = m;
   else thread.messages.push(m);
+  settleDrafts([m]);
   changed('thread');
 }
 
@@ -270,32 +284,32 @@ const newThread = () => ({ messages: [], more: false, fresh: false, put: new Map
  */
 export async function loadNewest(conversation) {
   const began = puts;
-  const page = await api.messages(conversation, undefined, PAGE);
+  const { messages: page, more } = await api.messages(conversation, undefined, PAGE);
   const thread = state.threads.get(conversation) ?? newThread();
   const newer = (m) => (thread.put.get(m.id) ?? 0) > began;
   const held = new Map(thread.messages.map((m) => [m.id, m]));
   const ids = new Set(page.map((m) => m.id));
   const first = thread.messages.findIndex((m) => ids.has(m.id));
   const older = first > 0 ? thread.messages.slice(0, first) : [];
-  if (older.length === 0) thread.more = page.length >= PAGE;
+  if (older.length === 0) thread.more = more;
   const current = page.map((m) => (newer(m) && held.has(m.id) ? held.get(m.id) : m));
   const later = thread.messages.filter((m) => newer(m) && !ids.has(m.id));
   thread.messages = [...older, ...current, ...later].slice(-KEPT_MESSAGES);
   thread.put = new Map(thread.messages.filter(newer).map((m) => [m.id, thread.put.get(m.id)]));
   thread.fresh = true;
   state.threads.set(conversation, thread);
-  settleDrafts(conversation, thread);
+  settleDrafts(thread.messages);
   changed('thread');
 }
 
 export async function loadOlder(conversation) {
   const thread = state.threads.get(conversation);
   if (!thread?.messages.length) return;
-  const page = await api.messages(conversation, thread.messages[0].id, PAGE);
+  const { messages: page, more } = await api.messages(conversation, thread.messages[0].id, PAGE);
   const known = new Set(thread.messages.map((m) => m.id));
   const fresh = page.filter((m) => !known.has(m.id));
   thread.messages = [...fresh, ...thread.messages];
-  thread.more = page.length >= PAGE && fresh.length > 0 && thread.messages.length < KEPT_MESSAGES;
+  thread.more = more && fresh.length > 0 && thread.messages.length < KEPT_MESSAGES;
   changed('thread');
 }
 
@@ -351,7 +365,8 @@ function sent(m) {
 /**
  * Sends the draft's text. The draft is emptied only when the node has said
  * that the message is durable. When no answer came it may have been taken all
- * the same: then the draft is marked unsure and settled by the next refresh.
+ * the same: then the draft is marked unsure and settled by what the node
+ * tells next.
  */
 export async function sendDraft(peer) {
   const d = draftFor(peer);
@@ -365,21 +380,23 @@ export async function sendDraft(peer) {
     return sent(m);
   } catch (e) {
     d.unsure = e.code === 'unreachable' ? { text, known } : null;
+    for (const thread of state.threads.values()) settleDrafts(thread.messages); // its event may have been faster than the failure
+    if (d.unsure === null && e.code === 'unreachable') return null;
+    soon('thread');
     throw e;
   }
 }
 
-/** Empties a draft whose message turned out to be sent although the answer was lost. */
-function settleDrafts(conversation, thread) {
-  const peer = (state.conversations ?? []).find((c) => c.id === conversation)?.with?.id;
-  const d = state.drafts.get(peer);
-  if (!d?.unsure) return;
-  const { text, known } = d.unsure;
-  const there = thread.messages.some((m) => !known.has(m.id) && isOwn(m) && m.text === text);
-  if (!there) return;
-  if (d.text === text) d.text = '';
-  d.unsure = null;
-  changed('drafts');
+/** Empties drafts whose message turned out to be sent although the answer was lost. */
+function settleDrafts(messages) {
+  for (const [peer, d] of state.drafts) {
+    if (!d.unsure) continue;
+    const { text, known } = d.unsure;
+    if (!messages.some((m) => isOwn(m) && m.to?.id === peer && m.text === text && !known.has(m.id))) continue;
+    if (d.text === text) d.text = '';
+    d.unsure = null;
+    changed('drafts');
+  }
 }
 
 export async function sendPosition(peer, position) {
@@ -443,6 +460,22 @@ export async function act(action, id) {
   soon('failures');
   soon('conversations');
   return m;
+}
+
+/** The messages that cannot go on and were not put aside. */
+export const stuck = () => state.failures.filter((m) => !state.dismissed.has(m.id));
+
+export function dismiss(id) {
+  state.dismissed.add(id);
+  changed('failures');
+}
+
+/** Puts the text of a message that ended into the draft to the same person. */
+export function writeAgain(m) {
+  const d = draftFor(m.to.id);
+  d.text = d.text ? `${d.text}\n${m.text}` : m.text;
+  d.precedence = String(m.precedence ?? 'routine').toUpperCase();
+  changed('drafts');
 }
 
 /** The newest messages of all conversations, for the files screen; bounded. */

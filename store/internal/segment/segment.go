@@ -153,7 +153,11 @@ func (l *Log) Append(items []Item, places []Place) error {
 }
 
 func (l *Log) appendRun(at Place, items []Item) error {
-	var buf []byte
+	size := 0
+	for _, it := range items {
+		size += int(it.Size())
+	}
+	buf := make([]byte, 0, size)
 	for _, it := range items {
 		buf = append(buf, it.ID[:]...)
 		buf = binary.BigEndian.AppendUint32(buf, uint32(len(it.Payload)))

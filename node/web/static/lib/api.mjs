@@ -79,8 +79,11 @@ export const users = async () => listed(await call('GET', '/users'), 'users');
 export const peers = async () => listed(await call('GET', '/peers'), 'peers');
 export const links = async () => listed(await call('GET', '/links'), 'links');
 export const conversations = async () => listed(await call('GET', '/conversations'), 'conversations');
-export const messages = async (conversation, before, limit) =>
-  listed(await call('GET', `/conversations/${id(conversation)}/messages${query({ before, limit })}`), 'messages');
+/** A page of a conversation, the newest last: {messages, more}. */
+export const messages = async (conversation, before, limit) => {
+  const answer = await call('GET', `/conversations/${id(conversation)}/messages${query({ before, limit })}`);
+  return { messages: listed(answer, 'messages'), more: answer?.more === true };
+};
 export const failures = async () => listed(await call('GET', '/failures'), 'messages');
 export const message = (m) => call('GET', `/messages/${id(m)}`);
 export const why = (m) => call('GET', `/messages/${id(m)}/why`);

@@ -5,10 +5,10 @@ import * as text from '../lib/text.mjs';
 import { ago, fullTime, number, span, t, until } from '../lib/i18n.mjs';
 import * as api from '../lib/api.mjs';
 import { act, on, state } from '../model.mjs';
-import { aged, announce, button, dialog, errorText, facts, isOwn, name, precedenceOf, shortID, stateMark, stateMeaning } from './parts.mjs';
+import { aged, announce, button, dialog, errorText, facts, isOwn, hintText, name, precedenceOf, reasonText, shortID, stateMark, stateMeaning } from './parts.mjs';
 import { preview } from './chats.mjs';
 
-const ENDED = new Set(['expired', 'recalled', 'read']);
+const ENDED = new Set(['expired', 'recalled']);
 
 /** What retry and recall apply to (decisions 22); the node has the last word. */
 export const canRetry = (m) => isOwn(m) && (m.state === 'queued' || m.state === 'failed');
@@ -87,8 +87,8 @@ function explanation(view, m) {
   if (view.error) return h('p', { class: 'error' }, icon('warn'), h('span', errorText(view.error)));
   if (!view.why) return h('p', { class: 'quiet', role: 'status' }, t('details.asking'));
   const w = view.why;
-  const reason = lines(m?.reason)[0];
-  const todo = lines(w.todo)[0] ?? lines(m?.hint)[0];
+  const reason = m ? reasonText(m) : '';
+  const todo = lines(w.todo)[0] ?? (m ? hintText(m) : '');
   const known = lines(w.facts);
   return h('section', { class: 'why', id: 'why' },
     lines(w.summary).map((s) => h('p', { class: 'why-summary', dir: 'auto' }, s)),

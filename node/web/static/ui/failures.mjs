@@ -1,10 +1,9 @@
 // Stepping through the messages that cannot go on (features.md M16).
 import { h, replace } from '../lib/dom.mjs';
 import { icon } from '../lib/icons.mjs';
-import * as text from '../lib/text.mjs';
 import { ago, t } from '../lib/i18n.mjs';
-import { act, on, state } from '../model.mjs';
-import { aged, announce, button, dialog, errorText, name, precedenceChip, precedenceOf, stateMark, stateMeaning } from './parts.mjs';
+import { act, dismiss, on, stuck, writeAgain } from '../model.mjs';
+import { aged, announce, button, dialog, errorText, hintText, name, nameText, precedenceChip, precedenceOf, reasonText, stateMark, stateMeaning } from './parts.mjs';
 import { preview } from './chats.mjs';
 import { canRecall, canRetry } from './details.mjs';
 
@@ -14,7 +13,7 @@ let open = false;
 export function failuresBar() {
   const el = h('button', { type: 'button', class: 'failures-bar', id: 'failures-bar', hidden: true, onclick: stepThrough });
   const paint = () => {
-    const n = state.failures.length;
+    const n = stuck().length;
     el.hidden = n === 0;
     if (n) replace(el, icon('warn'), h('span', { class: 'failures-words' }, t('failures.bar', { n })), h('span', { class: 'failures-go' }, t('failures.step')));
   };
@@ -28,16 +27,17 @@ export function stepThrough() {
   if (open) return;
   open = true;
   const { body, close } = dialog(t('failures.title'), { cls: 'sheet', onclose: () => { open = false; off(); } });
-  const view = { id: state.failures[0]?.id ?? null, index: 0, outcome: null };
+  const view = { id: stuck()[0]?.id ?? null, index: 0, outcome: null };
   const off = on('failures', () => paint(view, body, close));
   paint(view, body, close);
 }
 
 /** The message the stepper shows: the same as before while it still fails, else the one in its place. */
 function current(view) {
-  const i = state.failures.findIndex((m) => m.id === view.id);
-  view.index = i >= 0 ? i : Math.min(view.index, state.failures.length - 1);
-  const m = state.failures[view.index];
+  const list = stuck();
+  const i = list.findIndex((m) => m.id === view.id);
+  view.index = i >= 0 ? i : Math.max(0, Math.min(view.index, list.length - 1));
+  const m = list[view.index];
   view.id = m?.id ?? null;
   return m;
 }
@@ -49,15 +49,15 @@ function paint(view, body, close) {
   if (!m) {
     replace(body, outcome, h('p', { class: 'empty' }, t('failures.none')), h('div', { class: 'actions' }, button(t('close'), close, { kind: 'primary', 'data-focus': 'next' })));
   } else {
-    replace(body, h('p', { class: 'quiet', id: 'failures-position' }, t('failures.position', { i: view.index + 1, n: state.failures.length })),
-      card(m), outcome, buttons(view, m, body, close));
+    replace(body, outcome, h('p', { class: 'quiet', id: 'failures-position' }, t('failures.position', { i: view.index + 1, n: stuck().length })),
+      card(m), buttons(view, m, body, close));
   }
   (body.querySelector(`[data-focus="${CSS.escape(focus ?? '')}"]`) ?? body.querySelector('[data-focus="next"]') ?? body.querySelector('button'))?.focus();
 }
 
 function card(m) {
-  const reason = text.label(m.reason, 300) || stateMeaning(m);
-  const hint = text.label(m.hint, 300);
+  const reason = reasonText(m) || stateMeaning(m);
+  const hint = hintText(m);
   return h('section', { class: 'failure' },
     h('p', { class: 'failure-to' }, t('details.to'), ': ', name(m.to), ' · ', aged(m.sent, ago), ' ', precedenceChip(precedenceOf(m))),
     h('blockquote', { class: 'quote', dir: 'auto' }, preview(m)),
@@ -71,7 +71,7 @@ function buttons(view, m, body, close) {
     e.currentTarget.disabled = true;
     try {
       await act(action, m.id);
-      view.outcome = words;
+      view.outcome = `${nameText(m.to)}: ${words}`; // the next message may be on the screen already
     } catch (error) {
       view.outcome = errorText(error);
     }
@@ -79,19 +79,24 @@ function buttons(view, m, body, close) {
     paint(view, body, close);
   };
   const step = (by) => () => {
-    const n = state.failures.length;
+    const n = stuck().length;
     view.index = (view.index + by + n) % n;
-    view.id = state.failures[view.index].id;
+    view.id = stuck()[view.index].id;
     view.outcome = null;
     paint(view, body, close);
   };
-  const peer = m.to?.id;
+  const open = () => {
+    close();
+    location.hash = m.conversation ? `#/chats/c/${encodeURIComponent(m.conversation)}` : `#/chats/u/${encodeURIComponent(m.to?.id)}`;
+  };
   return [
     h('div', { class: 'actions' },
       canRetry(m) ? button(t('details.retry'), run('retry', t('details.retried')), { kind: 'primary', iconName: 'up', 'data-focus': 'retry' }) : null,
       canRecall(m) ? button(t('details.recall'), run('recall', t('details.recalled')), { iconName: 'recalled', 'data-focus': 'recall' }) : null,
-      button(t('failures.open'), () => { close(); location.hash = m.conversation ? `#/chats/c/${encodeURIComponent(m.conversation)}` : `#/chats/u/${encodeURIComponent(peer)}`; }, { iconName: 'chats', 'data-focus': 'open' })),
-    state.failures.length > 1 ? h('div', { class: 'actions steps' },
+      m.state === 'expired' && m.text ? button(t('failures.again'), () => { writeAgain(m); dismiss(m.id); open(); }, { kind: 'primary', iconName: 'send', 'data-focus': 'again' }) : null,
+      button(t('failures.open'), open, { iconName: 'chats', 'data-focus': 'open' }),
+      m.state === 'failed' ? null : button(t('failures.dismiss'), () => dismiss(m.id), { iconName: 'close', 'data-focus': 'dismiss' })),
+    stuck().length > 1 ? h('div', { class: 'actions steps' },
       button(t('failures.previous'), step(-1), { 'data-focus': 'previous' }), button(t('failures.next'), step(1), { 'data-focus': 'next' })) : null,
   ];
 }

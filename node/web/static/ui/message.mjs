@@ -5,7 +5,7 @@ import * as text from '../lib/text.mjs';
 import { ago, clock, fullTime, now, number, t } from '../lib/i18n.mjs';
 import * as api from '../lib/api.mjs';
 import { formatLatLon, toMGRS } from '../lib/position.mjs';
-import { aged, announce, button, bytes, errorText, expiryChip, isOwn, nameText, percent, percentText, precedenceChip, precedenceOf, progress, stateMark, stateWord } from './parts.mjs';
+import { aged, announce, button, bytes, errorText, expiryChip, isOwn, nameText, percent, percentText, precedenceChip, precedenceOf, progress, reasonText, stateMark, stateWord } from './parts.mjs';
 import { details } from './details.mjs';
 
 const LONG_TEXT = 1500; // characters shown at first
@@ -23,7 +23,7 @@ export function messageItem(m) {
   const bubble = h('article', { class: `bubble ${p.toLowerCase()}`, 'aria-label': who },
     p === 'ROUTINE' ? null : h('div', { class: 'bubble-head' }, precedenceChip(p)),
     h('div', { class: 'content' }, content(m)),
-    m.reason && m.state === 'failed' ? h('p', { class: 'reason' }, icon('warn'), h('bdi', text.label(m.reason, 300))) : null,
+    m.state === 'failed' && reasonText(m) ? h('p', { class: 'reason' }, icon('warn'), h('bdi', reasonText(m))) : null,
     h('footer', { class: 'meta' }, h('time', { datetime: isoOrNull(m.sent), title: fullTime(m.sent) }, clock(m.sent)), expiryChip(m), stateButton(m)));
   bubble.addEventListener('click', (e) => {
     if (e.target.closest('a, button, input, label') || String(getSelection()) !== '') return;

@@ -103,6 +103,20 @@ export function errorText(e) {
   return said.length && e?.status ? said.join(' ') : t('error.unknown', { code: text.label(code || e?.name, 40) });
 }
 
+const other = (m) => nameText(isOwn(m) ? m.to : m.from);
+
+/** Why a message does not go on: our words for codes we know, else the node's. */
+export function reasonText(m) {
+  const key = `reason.${m.reason_code}`;
+  return m.reason_code && has(key) ? t(key, { name: other(m) }) : text.label(m.reason, 300);
+}
+
+/** What can be done about it. */
+export function hintText(m) {
+  const key = `hint.${m.reason_code}`;
+  return m.reason_code && has(key) ? t(key, { name: other(m) }) : text.label(m.hint, 300);
+}
+
 /** Progress as a bar with its words. */
 export function progress(have, total, label) {
   const max = total > 0 ? total : 1;

@@ -6,7 +6,7 @@ import { formatLatLon, parsePosition, toMGRS } from '../lib/position.mjs';
 import * as model from '../model.mjs';
 import { button, dialog, errorText } from './parts.mjs';
 
-const MAX_NOTE = 80; // bytes; the network's limit
+const MAX_NOTE = 200; // bytes; the network's limit
 const LOCATE_MS = 30000;
 const MAX_ACCURACY = 100000; // metres; worse is no position
 
@@ -20,7 +20,7 @@ export function sharePosition(peer, who, onsent) {
 function build(view, body) {
   view.input = h('input', { id: 'position-input', type: 'text', autocomplete: 'off', autocapitalize: 'characters', spellcheck: 'false', maxlength: 100, 'aria-describedby': 'position-help position-parsed' });
   view.input.addEventListener('input', () => typed(view));
-  view.note = h('input', { id: 'position-note', type: 'text', autocomplete: 'off', maxlength: 200, dir: 'auto' });
+  view.note = h('input', { id: 'position-note', type: 'text', autocomplete: 'off', maxlength: 300, dir: 'auto' });
   view.parsed = h('p', { id: 'position-parsed', class: 'parsed', role: 'status' });
   view.error = h('p', { class: 'error', role: 'alert' });
   view.mine = button(t('position.mine'), () => locate(view), { iconName: 'position', kind: 'wide' });

@@ -1,16 +1,14 @@
-package main
+package scenario
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
 	"time"
-
-	"outrider/field-tests/scenario"
 )
 
 // say prints one line of the story.
-func (s *story) say(box, format string, args ...any) {
+func (s *Story) say(box, format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fmt.Fprintf(s.out, "%6.1f s  %-8s %s\n", time.Since(s.start).Seconds(), box, fmt.Sprintf(format, args...))
@@ -18,14 +16,14 @@ func (s *story) say(box, format string, args ...any) {
 
 // follow prints what a node tells, its own events and its user's, until it
 // ends. The user is logged in when the node has met its network.
-func (s *story) follow(b *scenario.Box, user string) {
+func (s *Story) follow(b *Box, user string) {
 	ctx, cancel := context.WithCancel(s.alive)
 	defer cancel()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		own := scenario.NewClient(b.Socket()) // without a session: the node's own events
-		_ = own.Events(ctx, func(e scenario.Event) { s.tellNode(b, e) })
+		own := NewClient(b.Socket()) // without a session: the node's own events
+		_ = own.Events(ctx, func(e Event) { s.tellNode(b, e) })
 		cancel()
 	}()
 	if user != "" {
@@ -34,9 +32,9 @@ func (s *story) follow(b *scenario.Box, user string) {
 	<-done
 }
 
-func (s *story) followUser(ctx context.Context, b *scenario.Box, user string) {
-	err := scenario.Poll(ctx, user+" to log in", func() (bool, error) {
-		_, err := b.API.Login(ctx, user, scenario.UserPassword)
+func (s *Story) followUser(ctx context.Context, b *Box, user string) {
+	err := Poll(ctx, user+" to log in", func() (bool, error) {
+		_, err := b.API.Login(ctx, user, UserPassword)
 		return err == nil, err
 	})
 	if err != nil {
@@ -44,11 +42,11 @@ func (s *story) followUser(ctx context.Context, b *scenario.Box, user string) {
 	}
 	s.say(b.Name, "%s is logged in", user)
 	shown := map[string]int64{}
-	_ = b.API.Events(ctx, func(e scenario.Event) { s.tellUser(b, user, e, shown) })
+	_ = b.API.Events(ctx, func(e Event) { s.tellUser(b, user, e, shown) })
 }
 
-func (s *story) tellNode(b *scenario.Box, e scenario.Event) {
-	var l scenario.Link
+func (s *Story) tellNode(b *Box, e Event) {
+	var l Link
 	if e.Name != "link" || json.Unmarshal(e.Data, &l) != nil {
 		return
 	}
@@ -60,8 +58,8 @@ func (s *story) tellNode(b *scenario.Box, e scenario.Event) {
 	s.say(b.Name, "link to %s %s (%s)", names[l.Node], word, l.Class)
 }
 
-func (s *story) tellUser(b *scenario.Box, user string, e scenario.Event, shown map[string]int64) {
-	var m scenario.Message
+func (s *Story) tellUser(b *Box, user string, e Event, shown map[string]int64) {
+	var m Message
 	if json.Unmarshal(e.Data, &m) != nil {
 		return
 	}
@@ -87,7 +85,7 @@ func (s *story) tellUser(b *scenario.Box, user string, e scenario.Event, shown m
 }
 
 // tellProgress prints a file's progress in quarters.
-func (s *story) tellProgress(b *scenario.Box, m scenario.Message, shown map[string]int64) {
+func (s *Story) tellProgress(b *Box, m Message, shown map[string]int64) {
 	if m.File == nil || m.File.Total == 0 {
 		return
 	}

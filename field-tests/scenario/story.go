@@ -1,4 +1,4 @@
-package main
+package scenario
 
 import (
 	"bytes"
@@ -9,23 +9,31 @@ import (
 	"io"
 	"sync"
 	"time"
-
-	"outrider/field-tests/scenario"
 )
 
+// What the story's people send, and how much of it.
 const (
-	theText  = "Bridge at the ford is out. Use the northern track."
-	theReply = "Understood, northern track. Moving at dusk."
-	fileSize = 5_000_000 // bytes
-	fileName = "route-overlay.kmz"
+	StoryText  = "Bridge at the ford is out. Use the northern track."
+	StoryReply = "Understood, northern track. Moving at dusk."
+	StoryNote  = "rally point by the old kiln"
+	StoryFile  = "route-overlay-northern-track.kmz"
+	StoryBytes = 5_000_000
+	StoryLat   = 48.20817
+	StoryLon   = 16.37382
 )
 
-// A story is one performance: three nodes, and what was sent and seen.
-type story struct {
-	*scenario.Trio
+// A Story is one performance: three nodes, and what was sent and seen. A
+// message, a file and a position go from Alpha to Charlie, which never hear
+// each other, and an answer comes back. Bravo carries all of it, hears one of
+// them at a time, and is killed hard once on the way.
+type Story struct {
+	*Trio
+	// Hears lets Bravo hear one node only. Default: the nodes' own gates.
+	Hears func(ctx context.Context, node string) error
+	File  []byte
+
 	out   io.Writer
 	start time.Time
-	file  []byte
 
 	mu        sync.Mutex
 	sent      int
@@ -37,31 +45,24 @@ type story struct {
 	alive     context.Context
 }
 
-func newStory(ctx context.Context, parent, bin string, out io.Writer) (*story, error) {
-	s := &story{out: out, start: time.Now(), file: make([]byte, fileSize), traffic: map[string]uint64{}}
-	if _, err := rand.Read(s.file); err != nil {
-		return nil, err
-	}
-	var err error
-	ip := "127.0.0.1"
-	if s.Trio, err = scenario.NewTrio(ctx, parent, bin, [3]string{ip, ip, ip}); err != nil {
-		return nil, err
-	}
+// NewStory tells the story of t, which is provisioned and not yet up, on out.
+func NewStory(ctx context.Context, t *Trio, out io.Writer) *Story {
+	s := &Story{Trio: t, Hears: t.BravoHears, out: out, start: time.Now(), File: make([]byte, StoryBytes), traffic: map[string]uint64{}}
+	rand.Read(s.File)
 	s.alive, s.stop = context.WithCancel(ctx)
-	return s, nil
+	return s
 }
 
-func (s *story) close() {
+// Close ends the nodes in good order.
+func (s *Story) Close() error {
 	s.stop()
 	s.listeners.Wait()
-	if err := s.Trio.Stop(); err != nil {
-		complain(err)
-	}
+	return s.Trio.Stop()
 }
 
-// play runs the story. With Bravo missing nothing can arrive, and it fails
+// Play runs the story. With Bravo missing nothing can arrive, and it fails
 // after a while.
-func (s *story) play(ctx context.Context, withBravo bool) error {
+func (s *Story) Play(ctx context.Context, withBravo bool) error {
 	if err := s.raise(ctx, withBravo); err != nil {
 		return err
 	}
@@ -73,15 +74,15 @@ func (s *story) play(ctx context.Context, withBravo bool) error {
 
 // raise brings the nodes up and people in. Charlie enters through Bravo, which
 // never heard of it, and stays with it until everything known is exchanged.
-func (s *story) raise(ctx context.Context, withBravo bool) error {
-	if err := s.up(ctx, s.Alpha, "alice"); err != nil {
+func (s *Story) raise(ctx context.Context, withBravo bool) error {
+	if err := s.up(ctx, s.Alpha, s.People[0]); err != nil {
 		return err
 	}
 	if withBravo {
-		if err := s.up(ctx, s.Bravo, "bob"); err != nil {
+		if err := s.up(ctx, s.Bravo, s.People[1]); err != nil {
 			return err
 		}
-		if err := s.BravoHears(ctx, s.AlphaID); err != nil {
+		if err := s.Hears(ctx, s.AlphaID); err != nil {
 			return err
 		}
 		if err := s.contact(ctx, s.Bravo, s.AlphaID); err != nil {
@@ -92,17 +93,17 @@ func (s *story) raise(ctx context.Context, withBravo bool) error {
 		return err
 	}
 	if !withBravo {
-		return s.up(ctx, s.Charlie, "carol")
+		return s.up(ctx, s.Charlie, s.People[2])
 	}
-	if err := s.BravoHears(ctx, s.CharlieID); err != nil {
+	if err := s.Hears(ctx, s.CharlieID); err != nil {
 		return err
 	}
-	return s.up(ctx, s.Charlie, "carol")
+	return s.up(ctx, s.Charlie, s.People[2])
 }
 
 // loggedIn waits until the user of a node can write.
-func (s *story) loggedIn(ctx context.Context, b *scenario.Box) error {
-	return scenario.Poll(ctx, "the user of "+b.Name+" to log in", func() (bool, error) {
+func (s *Story) loggedIn(ctx context.Context, b *Box) error {
+	return Poll(ctx, "the user of "+b.Name+" to log in", func() (bool, error) {
 		_, err := b.API.Users(ctx)
 		return err == nil, err
 	})
@@ -110,7 +111,7 @@ func (s *story) loggedIn(ctx context.Context, b *scenario.Box) error {
 
 // up starts a node, follows its events, and logs its user in as soon as the
 // node has met its network.
-func (s *story) up(ctx context.Context, b *scenario.Box, user string) error {
+func (s *Story) up(ctx context.Context, b *Box, user string) error {
 	if err := b.Up(ctx); err != nil {
 		return err
 	}
@@ -123,8 +124,8 @@ func (s *story) up(ctx context.Context, b *scenario.Box, user string) error {
 }
 
 // contact waits until a node's link to another is up.
-func (s *story) contact(ctx context.Context, b *scenario.Box, node string) error {
-	return scenario.Poll(ctx, b.Name+" to meet its neighbour", func() (bool, error) {
+func (s *Story) contact(ctx context.Context, b *Box, node string) error {
+	return Poll(ctx, b.Name+" to meet its neighbour", func() (bool, error) {
 		links, err := b.API.Links(ctx)
 		for _, l := range links {
 			if l.Node == node && l.Up {
@@ -138,15 +139,15 @@ func (s *story) contact(ctx context.Context, b *scenario.Box, node string) error
 // outbound sends the three things and carries them over. Alice has nobody's
 // keys yet: what she sends waits for them, and goes by itself. Bravo is killed
 // hard once, while it takes the file from Alpha.
-func (s *story) outbound(ctx context.Context, withBravo bool) error {
+func (s *Story) outbound(ctx context.Context, withBravo bool) error {
 	api := s.Alpha.API
-	if _, err := api.Send(ctx, s.Carol, theText); err != nil {
+	if _, err := api.Send(ctx, s.Carol, StoryText); err != nil {
 		return err
 	}
-	if _, err := api.SendFile(ctx, s.Carol, fileName, bytes.NewReader(s.file)); err != nil {
+	if _, err := api.SendFile(ctx, s.Carol, StoryFile, bytes.NewReader(s.File)); err != nil {
 		return err
 	}
-	if _, err := api.SendLocation(ctx, s.Carol, 48.20817, 16.37382, "rally point"); err != nil {
+	if _, err := api.SendLocation(ctx, s.Carol, StoryLat, StoryLon, StoryNote); err != nil {
 		return err
 	}
 	s.count(func() { s.sent += 3 })
@@ -166,8 +167,8 @@ func (s *story) outbound(ctx context.Context, withBravo bool) error {
 
 // killOnTheWay lets Bravo hear Alpha, kills it when the file is under way, and
 // brings it back.
-func (s *story) killOnTheWay(ctx context.Context) error {
-	if err := s.BravoHears(ctx, s.AlphaID); err != nil {
+func (s *Story) killOnTheWay(ctx context.Context) error {
+	if err := s.Hears(ctx, s.AlphaID); err != nil {
 		return err
 	}
 	before, err := s.received(ctx)
@@ -175,9 +176,9 @@ func (s *story) killOnTheWay(ctx context.Context) error {
 		return err
 	}
 	now := before
-	err = scenario.Poll(ctx, "Bravo to take part of the file", func() (bool, error) {
+	err = Poll(ctx, "Bravo to take part of the file", func() (bool, error) {
 		now, err = s.received(ctx)
-		return now > before+fileSize/4, err
+		return now > before+StoryBytes/4, err
 	})
 	if err != nil {
 		return err
@@ -189,7 +190,7 @@ func (s *story) killOnTheWay(ctx context.Context) error {
 }
 
 // received is what Bravo has received from Alpha on the link, in bytes.
-func (s *story) received(ctx context.Context) (uint64, error) {
+func (s *Story) received(ctx context.Context) (uint64, error) {
 	links, err := s.Bravo.API.Links(ctx)
 	for _, l := range links {
 		if l.Node == s.AlphaID {
@@ -200,11 +201,11 @@ func (s *story) received(ctx context.Context) (uint64, error) {
 }
 
 // ferry lets Bravo hear Alpha and Charlie in turn until done.
-func (s *story) ferry(ctx context.Context, withBravo bool, done func() (bool, error)) error {
+func (s *Story) ferry(ctx context.Context, withBravo bool, done func() (bool, error)) error {
 	for turn := 0; ; turn++ {
 		side := []string{s.AlphaID, s.CharlieID}[turn%2]
 		if withBravo {
-			if err := s.BravoHears(ctx, side); err != nil {
+			if err := s.Hears(ctx, side); err != nil {
 				return err
 			}
 		}
@@ -217,11 +218,11 @@ func (s *story) ferry(ctx context.Context, withBravo bool, done func() (bool, er
 
 // stay waits with one side until everything is done or nothing more comes:
 // the link's counters have stood still for a second.
-func (s *story) stay(ctx context.Context, side string, withBravo bool, done func() (bool, error)) (bool, error) {
+func (s *Story) stay(ctx context.Context, side string, withBravo bool, done func() (bool, error)) (bool, error) {
 	var last uint64
 	still := time.Now()
 	var finished bool
-	err := scenario.Poll(ctx, "messages to arrive", func() (bool, error) {
+	err := Poll(ctx, "messages to arrive", func() (bool, error) {
 		ok, err := done()
 		if ok {
 			finished = true
@@ -247,7 +248,7 @@ func (s *story) stay(ctx context.Context, side string, withBravo bool, done func
 }
 
 // arrived reports whether carol has all three, and compares the bodies.
-func (s *story) arrived(ctx context.Context) (bool, error) {
+func (s *Story) arrived(ctx context.Context) (bool, error) {
 	inbox, err := s.Charlie.API.Inbox(ctx)
 	if err != nil {
 		return false, err // carol may not be in yet
@@ -255,13 +256,13 @@ func (s *story) arrived(ctx context.Context) (bool, error) {
 	here, equal := 0, 0
 	for _, m := range inbox {
 		switch {
-		case m.From.Name != "alice":
+		case m.From.Name != s.People[0]:
 		case m.Type == "text":
 			here++
-			equal += btoi(m.Text == theText)
+			equal += btoi(m.Text == StoryText)
 		case m.Type == "location":
 			here++
-			equal += btoi(near(m.Location.Lat, 48.20817) && near(m.Location.Lon, 16.37382))
+			equal += btoi(near(m.Location.Lat, StoryLat) && near(m.Location.Lon, StoryLon))
 		case m.Type == "file" && m.File.Complete:
 			here++
 			ok, err := s.sameFile(ctx, m.ID)
@@ -275,17 +276,17 @@ func (s *story) arrived(ctx context.Context) (bool, error) {
 	return here == 3, nil
 }
 
-func (s *story) sameFile(ctx context.Context, message string) (bool, error) {
+func (s *Story) sameFile(ctx context.Context, message string) (bool, error) {
 	h := sha256.New()
 	if err := s.Charlie.API.File(ctx, message, h); err != nil {
 		return false, err
 	}
-	return [32]byte(h.Sum(nil)) == sha256.Sum256(s.file), nil
+	return [32]byte(h.Sum(nil)) == sha256.Sum256(s.File), nil
 }
 
 // inbound sends the answer and carries it home, with the receipts.
-func (s *story) inbound(ctx context.Context) error {
-	if _, err := s.Charlie.API.Send(ctx, "alice", theReply); err != nil {
+func (s *Story) inbound(ctx context.Context) error {
+	if _, err := s.Charlie.API.Send(ctx, s.People[0], StoryReply); err != nil {
 		return err
 	}
 	s.count(func() { s.sent++ })
@@ -297,10 +298,10 @@ func (s *story) inbound(ctx context.Context) error {
 		}
 		answered, confirmed := false, 0
 		for _, m := range inbox {
-			if m.From.Name == "carol" && m.Text == theReply {
+			if m.From.Name == s.People[2] && m.Text == StoryReply {
 				answered = true
 			}
-			if m.To.Name == "carol" && (m.State == "delivered" || m.State == "read") {
+			if m.To.Name == s.People[2] && (m.State == "delivered" || m.State == "read") {
 				confirmed++
 			}
 		}
@@ -312,9 +313,9 @@ func (s *story) inbound(ctx context.Context) error {
 	})
 }
 
-// summary tells what was sent and what came, and what each link carried by the
+// Summary tells what was sent and what came, and what each link carried by the
 // nodes' own counters.
-func (s *story) summary(ctx context.Context) {
+func (s *Story) Summary(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	s.countTraffic(ctx, s.Alpha, s.Bravo, s.Charlie)
@@ -328,7 +329,7 @@ func (s *story) summary(ctx context.Context) {
 
 // countTraffic adds up what the nodes' links have carried since the nodes
 // came up.
-func (s *story) countTraffic(ctx context.Context, boxes ...*scenario.Box) {
+func (s *Story) countTraffic(ctx context.Context, boxes ...*Box) {
 	names := map[string]string{s.AlphaID: "alpha", s.BravoID: "bravo", s.CharlieID: "charlie"}
 	for _, b := range boxes {
 		links, err := b.API.Links(ctx)
@@ -343,18 +344,19 @@ func (s *story) countTraffic(ctx context.Context, boxes ...*scenario.Box) {
 	}
 }
 
-func (s *story) invite() {
-	fmt.Fprintf(s.out, "\nJoin in with a browser; the password of all three is: %s\n", scenario.UserPassword)
+// Invite tells how to join in with a browser.
+func (s *Story) Invite() {
+	fmt.Fprintf(s.out, "\nJoin in with a browser; the password of all three is: %s\n", UserPassword)
 	for _, x := range []struct {
-		b    *scenario.Box
+		b    *Box
 		user string
-	}{{s.Alpha, "alice"}, {s.Bravo, "bob"}, {s.Charlie, "carol"}} {
+	}{{s.Alpha, s.People[0]}, {s.Bravo, s.People[1]}, {s.Charlie, s.People[2]}} {
 		fmt.Fprintf(s.out, "  %-8s %s  as %s\n", x.b.Name, x.b.PageURL(), x.user)
 	}
 	fmt.Fprintln(s.out, "Ctrl-C ends it.")
 }
 
-func (s *story) count(f func()) {
+func (s *Story) count(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f()
