@@ -20,8 +20,9 @@ const (
 type controlHead struct {
 	slot   uint32
 	number uint64
-	day    Time // begin of the day that today counts
-	today  int
+	day    Time // begin of the day that the next two count
+	today  int  // higher numbers
+	swaps  int  // other headers around the same number
 	undo   *controlHead // what it superseded, until it is stored
 	at     ref
 }
@@ -52,9 +53,15 @@ func (m *Machine) accept(a *arrival, v Judgement) {
 		m.outdated(a)
 		return
 	}
-	if !a.own() && !v.Urgent && known && !dayOver(m.now, head) && head.today >= dailyNew {
-		m.putOff(a)
-		return
+	if !a.own() && !v.Urgent && known && !dayOver(m.now, head) {
+		spent := head.today
+		if v.Number == head.number {
+			spent = head.swaps // apart, so that re-wrapping does not stop a real update
+		}
+		if spent >= dailyNew {
+			m.putOff(a)
+			return
+		}
 	}
 	m.admit(a, v)
 }
@@ -152,7 +159,12 @@ func (m *Machine) supersede(slot uint32, v Judgement) (ops []Op) {
 	head := controlHead{slot: slot, number: v.Number, day: m.now, today: 1, at: m.idx.ref(slot)}
 	if old, ok := m.control[v.Key]; ok {
 		if !dayOver(m.now, old) {
-			head.day, head.today = old.day, old.today+1
+			head.day, head.today, head.swaps = old.day, old.today, old.swaps
+			if v.Number == old.number {
+				head.swaps++
+			} else {
+				head.today++
+			}
 		}
 		head.undo = &old
 		delete(m.byEntry, old.slot)

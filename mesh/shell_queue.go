@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"sync"
+	"time"
 
 	"outrider/mesh/bundle"
 )
@@ -13,6 +14,7 @@ type queue[T any] struct {
 	mu     sync.Mutex
 	wake   sync.Cond
 	list   []T
+	want   int // do not wake the taker for less
 	closed bool
 }
 
@@ -21,17 +23,37 @@ func (q *queue[T]) init() { q.wake.L = &q.mu }
 func (q *queue[T]) put(v T) {
 	q.mu.Lock()
 	q.list = append(q.list, v)
+	enough := len(q.list) >= q.want
 	q.mu.Unlock()
-	q.wake.Signal()
+	if enough {
+		q.wake.Signal()
+	}
 }
 
 // take waits for work and returns all of it; nil when the queue is closed and
 // empty.
-func (q *queue[T]) take() []T {
+func (q *queue[T]) take() []T { return q.gather(0, 0) }
+
+// gather is take, but when there is less than want it waits a while for more.
+func (q *queue[T]) gather(want int, most time.Duration) []T {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.list) == 0 && !q.closed {
 		q.wake.Wait()
+	}
+	if len(q.list) < want && most > 0 {
+		q.want = want
+		late := time.AfterFunc(most, func() {
+			q.mu.Lock()
+			q.want = 0
+			q.mu.Unlock()
+			q.wake.Signal()
+		})
+		for len(q.list) < q.want && !q.closed {
+			q.wake.Wait()
+		}
+		late.Stop()
+		q.want = 0
 	}
 	list := q.list
 	q.list = nil

@@ -13,19 +13,26 @@ import (
 )
 
 // commitLoop writes what the machine decided, in its order. Everything that
-// gathered while the last commit was being synced goes into the next one, so
-// that many bundles share one sync.
+// gathered while the last commits were being synced goes into the next ones,
+// so that many bundles share one sync.
 func (s *Shell) commitLoop() {
+	var last int           // transactions of the last round
+	var took time.Duration // by it
 	for {
-		list := s.commits.take()
+		// Whoever waited for the last round is likely to come back. A
+		// little patience brings them into one sync instead of two; it
+		// never costs more than that sync took.
+		list := s.commits.gather(last, min(took, gatherMost))
 		if list == nil {
 			return
 		}
-		for len(list) > 0 {
-			n := s.batch(list)
-			s.post(Committed{s.write(list[:n])})
-			list = list[n:]
+		begin := time.Now()
+		for rest := list; len(rest) > 0; {
+			n := s.batch(rest)
+			s.post(Committed{s.write(rest[:n])})
+			rest = rest[n:]
 		}
+		last, took = len(list), time.Since(begin)
 	}
 }
 
@@ -45,31 +52,24 @@ func (s *Shell) batch(list []Commit) int {
 	return len(list)
 }
 
-// write commits transactions together, or one by one if together they fail:
-// then only those fail that must.
+// write commits transactions together; those that fail do so alone.
 func (s *Shell) write(list []Commit) []CommitResult {
 	results := make([]CommitResult, len(list))
-	var ops []Op
+	txns := make([][]Op, len(list)) // empty for what is not even tried
 	for i := range list {
 		results[i].Commit = list[i].Commit
 		if results[i].Err = s.fill(list[i].Ops); results[i].Err == nil {
-			ops = append(ops, list[i].Ops...)
+			txns[i] = list[i].Ops
 		}
 	}
-	ctx := context.Background() // what was decided is written even while the node stops
-	if err := s.cfg.Store.Commit(ctx, ops); err != nil {
-		for i := range list {
-			if results[i].Err == nil && len(list) > 1 {
-				results[i].Err = s.cfg.Store.Commit(ctx, list[i].Ops)
-			} else if results[i].Err == nil {
-				results[i].Err = err
-			}
-			if e := results[i].Err; e != nil && !errors.Is(e, ErrStoreFull) && !errors.Is(e, ErrVerify) {
-				s.log.Error("store refused a transaction", "err", e)
-			}
+	errs := s.cfg.Store.CommitEach(context.Background(), txns) // what was decided is written even while the node stops
+	for i, err := range errs {
+		if results[i].Err == nil {
+			results[i].Err = err
 		}
-	}
-	for i := range list {
+		if err != nil && !errors.Is(err, ErrStoreFull) {
+			s.log.Error("store refused a transaction", "err", err)
+		}
 		s.written(list[i].Ops, results[i].Err)
 	}
 	return results

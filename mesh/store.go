@@ -24,11 +24,13 @@ type Store interface {
 	// Epoch is chosen at random when the store is created. Peers that knew
 	// another epoch forget what they believed this node to have.
 	Epoch() [8]byte
-	// Commit applies all operations in order or none of them. When it
-	// returns nil they are on disk. The shell calls it from one goroutine
-	// at a time, so operations are applied in the order they were decided;
-	// calls by others may be merged with it into one sync.
-	Commit(ctx context.Context, ops []Op) error
+	// CommitEach applies transactions in order, of each all operations or
+	// none, and returns the outcome of each; a transaction that fails
+	// leaves the others alone. Those it returns nil for are on disk. The
+	// shell calls it from one goroutine at a time, so operations are
+	// applied in the order they were decided. The store makes as few syncs
+	// of it as it can.
+	CommitEach(ctx context.Context, txns [][]Op) []error
 	// Records yields every bundle that is held, without payloads, and
 	// Tombstones every purge record, both in any order. They are read once,
 	// at start. An error ends the sequence.

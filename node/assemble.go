@@ -48,7 +48,7 @@ func (n *Node) assemble(m *membership) error {
 	if n.links, err = n.newLinks(admission{n.roster}); err != nil {
 		return err
 	}
-	if n.gossip, err = n.newGossip(m, n.book); err != nil {
+	if n.gossip, err = n.newGossip(m, n.book, gossip.ProfileOf(n.class())); err != nil {
 		return err
 	}
 	n.dialer = &dialer{
@@ -190,7 +190,7 @@ func (n *Node) publishSoon() {
 
 // newGossip makes the finder of neighbours. The seeds are those of the join
 // link and of the settings.
-func (n *Node) newGossip(m *membership, b *book) (*gossip.Gossip, error) {
+func (n *Node) newGossip(m *membership, b *book, p gossip.Profile) (*gossip.Gossip, error) {
 	var keys [][]byte
 	for _, s := range m.Secrets {
 		key := s.secret().GossipKey()
@@ -198,6 +198,6 @@ func (n *Node) newGossip(m *membership, b *book) (*gossip.Gossip, error) {
 	}
 	return gossip.New(gossip.Config{
 		Self: n.home.ID(), Key: n.home.Key(), SecretKeys: keys, Bind: n.cfg.GossipAddr().String(), MeshPort: n.meshPort(),
-		Profile: gossip.ProfileOf(n.class()), Seeds: append(n.cfg.Seeds(), m.Seeds...), Book: b, Gate: n.gate, Log: n.log,
+		Profile: p, Seeds: append(n.cfg.Seeds(), m.Seeds...), Book: b, Gate: n.gate, Log: n.log,
 	})
 }

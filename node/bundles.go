@@ -23,14 +23,19 @@ const bucketAgent = "agent"
 
 func (s agentStore) Epoch() [8]byte { return s.store.Epoch() }
 
-// Commit splits what the agent decided into as few commits as the store takes.
-// Operations that belong together are never that many.
-func (s agentStore) Commit(ctx context.Context, ops []mesh.Op) error {
-	out := make([]store.Op, len(ops))
-	for i, op := range ops {
-		out[i] = storeOp(op)
+func (s agentStore) CommitEach(ctx context.Context, txns [][]mesh.Op) []error {
+	out := make([][]store.Op, len(txns))
+	for i, ops := range txns {
+		out[i] = make([]store.Op, len(ops))
+		for j, op := range ops {
+			out[i][j] = storeOp(op)
+		}
 	}
-	return agentError(s.store.Commit(ctx, out...))
+	errs := s.store.CommitEach(ctx, out)
+	for i, err := range errs {
+		errs[i] = agentError(err)
+	}
+	return errs
 }
 
 func storeOp(op mesh.Op) store.Op {

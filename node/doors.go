@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -12,7 +13,10 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"outrider/node/api"
 	"outrider/node/config"
@@ -43,7 +47,7 @@ func openDoors(h *Home, c config.Config) (_ *doors, err error) {
 	for _, p := range c.Page.Listeners() {
 		l, err := net.Listen("tcp", p.Addr.String())
 		if err != nil {
-			return d, fmt.Errorf("node: up: page: %v; `outrider config check` tells who has the port", err)
+			return d, fmt.Errorf("node: up: page: %v", err)
 		}
 		page := api.Page{Listener: l}
 		d.pages = append(d.pages, page)
@@ -55,6 +59,29 @@ func openDoors(h *Home, c config.Config) (_ *doors, err error) {
 		}
 	}
 	return d, nil
+}
+
+// serve takes requests once everything else listens, so that a node that says
+// it is up is. The doors are closed when it returns.
+func (d *doors) serve(ctx context.Context, server *api.Server, ready func(), others ...<-chan struct{}) error {
+	for _, listens := range others {
+		select {
+		case <-listens:
+		case <-ctx.Done():
+			return d.close()
+		}
+	}
+	ready()
+	return server.Run(ctx)
+}
+
+// portHint says what to do about a port that is taken. Links and gossip give
+// the cause as text only: their libraries' errors end there.
+func portHint(err error) error {
+	if err != nil && strings.Contains(err.Error(), unix.EADDRINUSE.Error()) {
+		return fmt.Errorf("%w; `outrider config check` tells who has the port", err)
+	}
+	return err
 }
 
 func (d *doors) close() error {

@@ -28,7 +28,7 @@ func (n *Node) enrol(ctx context.Context, m *membership, ready func(Ready)) (err
 	if err != nil {
 		return err
 	}
-	g, err := n.newGossip(m, newBook(nil))
+	g, err := n.newGossip(m, newBook(nil), seeking(gossip.ProfileOf(n.class())))
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,9 @@ func (n *Node) enrol(ctx context.Context, m *membership, ready func(Ready)) (err
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return links.Run(ctx, func(context.Context, cla.Link) {}) })
 	group.Go(func() error { return g.Run(ctx) })
-	group.Go(func() error { return server.Run(ctx) })
+	group.Go(func() error {
+		return d.serve(ctx, server, func() { ready(n.ready(m, d)) }, links.Ready(), g.Ready())
+	})
 	group.Go(func() error {
 		defer done()
 		root, err := fetchRoot(ctx, g, links, m.ID)
@@ -55,8 +57,15 @@ func (n *Node) enrol(ctx context.Context, m *membership, ready func(Ready)) (err
 		n.log.Info("met the network", "network", root.ID().Short())
 		return n.home.setRoot(root)
 	})
-	ready(n.ready(m, d))
 	return group.Wait()
+}
+
+// seeking is how neighbours are sought while there is none: a node that joins
+// has a person in front of it, and little to say that could crowd the air.
+func seeking(p gossip.Profile) gossip.Profile {
+	p.RejoinInterval /= 6
+	p.RejoinMax = 2 * p.RejoinInterval
+	return p
 }
 
 func ignoreEnd(ctx context.Context, err error) error {

@@ -99,7 +99,7 @@ func (n *Node) Run(ctx context.Context, ready func(Ready)) (err error) {
 	}
 	if m.Root == nil {
 		if err := n.enrol(ctx, m, ready); err != nil || ctx.Err() != nil {
-			return err
+			return portHint(err)
 		}
 		ready = func(Ready) {}
 		m = n.home.network()
@@ -107,7 +107,7 @@ func (n *Node) Run(ctx context.Context, ready func(Ready)) (err error) {
 	if n.root, err = identity.ParseRoot(m.Root); err != nil {
 		return fmt.Errorf("node: up: %w", err)
 	}
-	return n.serve(ctx, m, ready)
+	return portHint(n.serve(ctx, m, ready))
 }
 
 // serve runs the whole node.
@@ -133,8 +133,9 @@ func (n *Node) serve(ctx context.Context, m *membership, ready func(Ready)) (err
 	g.Go(func() error { return n.links.Run(ctx, n.serveLink) })
 	g.Go(func() error { return n.gossip.Run(ctx) })
 	g.Go(func() error { return n.dialer.run(ctx) })
-	g.Go(func() error { return n.server(doors).Run(ctx) })
-	ready(n.ready(m, doors))
+	g.Go(func() error {
+		return doors.serve(ctx, n.server(doors), func() { ready(n.ready(m, doors)) }, n.links.Ready(), n.gossip.Ready())
+	})
 	return g.Wait()
 }
 

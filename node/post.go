@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"outrider/mesh"
@@ -109,7 +110,7 @@ func (p *post) carried(e mesh.Carried) {
 		t = &trace{}
 		p.traces[e.ID], p.order = t, append(p.order, e.ID)
 	}
-	if len(t.carriers) < maxCarriers {
+	if len(t.carriers) < maxCarriers && !slices.Contains(t.carriers, e.Peer) {
 		t.carriers = append(t.carriers, e.Peer)
 	}
 	t.atReader = t.atReader || e.AtReader

@@ -52,6 +52,9 @@ func (h *Home) CreateNetwork(ctx context.Context, name string, preset identity.P
 	if h.state.Network != nil {
 		return nil, fmt.Errorf("node: create network: %w (%s)", ErrHasNetwork, h.state.Network.Name)
 	}
+	if len(adminPassword) == 0 {
+		return nil, fmt.Errorf("node: create network: the admin password is empty: %w", chat.ErrInvalid)
+	}
 	root, rootKey, err := identity.CreateRoot(name, preset, time.Now())
 	if err != nil {
 		return nil, fmt.Errorf("node: create network: %w", err)

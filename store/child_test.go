@@ -8,6 +8,7 @@ import (
 	mrand "math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +32,7 @@ import (
 //	+ value <key> <n> set to n; later values are larger
 //	+ secret <id> <n> the same in the vault
 //	+ leaf <seed> <i> leaf i of the sample blob of that seed synced
+//	? leaves all      about to delete all blobs
 //	done <n>          in mode "steps": step n was acknowledged
 const (
 	dirEnv      = "OUTRIDER_STORE_DIR"
@@ -166,6 +168,14 @@ func (c *child) secrets() error {
 
 func (c *child) leaves() error {
 	blobs := c.store.Blobs()
+	if blobs.Bytes() > 64<<20 {
+		c.say("? leaves all")
+		for info := range blobs.List() {
+			if err := blobs.Delete(info.Root); err != nil {
+				return err
+			}
+		}
+	}
 	for {
 		seed := mrand.Uint64N(1 << 16)
 		s := newSample(new(testing.B), seed, 40*blob.LeafSize)
@@ -208,6 +218,7 @@ func (c *child) steps() error {
 		func() error {
 			return errors.Join(c.store.Blobs().Create(s.Descriptor), s.putLeaf(c.store.Blobs(), 0), c.store.Blobs().Sync(ctx, s.Root))
 		},
+		func() error { return c.untilNewLog(ctx) },
 	}
 	for n, step := range steps {
 		if err := step(); err != nil {
@@ -218,6 +229,21 @@ func (c *child) steps() error {
 	return errors.Join(c.vault.Close(), c.store.Close())
 }
 
+// untilNewLog commits until the index has begun another log.
+func (c *child) untilNewLog(ctx context.Context) error {
+	newest := func() (string, error) {
+		logs, err := filepath.Glob(filepath.Join(os.Getenv(dirEnv), "store", "index", "*.mem"))
+		return slices.Max(logs), err
+	}
+	was, err := newest()
+	for is := was; err == nil && is == was; is, err = newest() {
+		if err := c.store.Commit(ctx, store.PutKV{Bucket: "b", Key: "k", Value: make([]byte, store.MaxValue)}); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
 // What a parent knows must be there, from the lines of its children.
 type promises struct {
 	bundles map[bundle.ID]bool   // true: must be there; false: must not
@@ -226,13 +252,25 @@ type promises struct {
 	secrets map[string][2]uint64
 	leaves  map[uint64]map[int]bool
 	lines   int
+
+	// What was promised in this round; all of it is checked after the round,
+	// what is older only now and then.
+	freshBundles map[bundle.ID]bool
+	freshLeaves  map[uint64]bool
+}
+
+// nextRound forgets what is fresh.
+func (p *promises) nextRound() {
+	p.freshBundles, p.freshLeaves = make(map[bundle.ID]bool), make(map[uint64]bool)
 }
 
 func newPromises() *promises {
-	return &promises{
+	p := &promises{
 		bundles: make(map[bundle.ID]bool), unsure: make(map[bundle.ID]bool), values: make(map[string][2]uint64),
 		secrets: make(map[string][2]uint64), leaves: make(map[uint64]map[int]bool),
 	}
+	p.nextRound()
+	return p
 }
 
 func (p *promises) hear(line string) error {
@@ -246,6 +284,7 @@ func (p *promises) hear(line string) error {
 		id, err := bundle.ParseID(f[2])
 		p.unsure[id] = f[0] == "?"
 		p.bundles[id] = f[0] == "+"
+		p.freshBundles[id] = true
 		return err
 	case "+value", "+secret":
 		into := p.values
@@ -256,6 +295,9 @@ func (p *promises) hear(line string) error {
 		_, err := fmt.Sscan(f[3]+" "+f[4], &round, &n)
 		into[f[2]] = [2]uint64{round, n}
 		return err
+	case "?leaves":
+		clear(p.leaves)
+		return nil
 	case "+leaf":
 		var seed uint64
 		var i int
@@ -264,14 +306,15 @@ func (p *promises) hear(line string) error {
 			p.leaves[seed] = make(map[int]bool)
 		}
 		p.leaves[seed][i] = true
+		p.freshLeaves[seed] = true
 		return err
 	}
 	return fmt.Errorf("unknown line %q", line)
 }
 
 // broken opens the store as a new start would and returns what is not as
-// promised. Failing to open is an error.
-func (p *promises) broken(dir string) (broken []string, err error) {
+// promised: in this round, or ever. Failing to open is an error.
+func (p *promises) broken(dir string, ever bool) (broken []string, err error) {
 	s, err := store.Open(filepath.Join(dir, "store"), store.Options{SegmentBytes: 1 << 20})
 	if err != nil {
 		return nil, fmt.Errorf("reopen: %w", err)
@@ -279,7 +322,7 @@ func (p *promises) broken(dir string) (broken []string, err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	say := func(format string, args ...any) { broken = append(broken, fmt.Sprintf(format, args...)) }
 	for id, there := range p.bundles {
-		if p.unsure[id] {
+		if p.unsure[id] || !ever && !p.freshBundles[id] {
 			continue
 		}
 		if _, err := s.Load(id); there && err != nil || !there && !errors.Is(err, store.ErrNotFound) {
@@ -291,8 +334,9 @@ func (p *promises) broken(dir string) (broken []string, err error) {
 		later(say, "value", key, raw, err, want)
 	}
 	p.brokenSecrets(dir, say)
-	p.brokenLeaves(s.Blobs(), say)
-	return broken, p.miscounted(s, say)
+	p.brokenLeaves(s.Blobs(), ever, say)
+	err = p.miscounted(s, ever, say)
+	return broken, err
 }
 
 // later complains unless raw is what was promised or something later.
@@ -323,8 +367,11 @@ func (p *promises) brokenSecrets(dir string, say func(string, ...any)) {
 	}
 }
 
-func (p *promises) brokenLeaves(blobs *store.Blobs, say func(string, ...any)) {
+func (p *promises) brokenLeaves(blobs *store.Blobs, ever bool, say func(string, ...any)) {
 	for seed, leaves := range p.leaves {
+		if !ever && !p.freshLeaves[seed] {
+			continue
+		}
 		smp := newSample(new(testing.B), seed, 40*blob.LeafSize)
 		for i := range leaves {
 			if _, err := blobs.ReadLeaf(smp.Root, i); err != nil {
@@ -335,7 +382,7 @@ func (p *promises) brokenLeaves(blobs *store.Blobs, say func(string, ...any)) {
 }
 
 // miscounted compares the counters, and every index, with what is there.
-func (p *promises) miscounted(s *store.Store, say func(string, ...any)) error {
+func (p *promises) miscounted(s *store.Store, ever bool, say func(string, ...any)) error {
 	var n, bytes uint64
 	for r, err := range s.Bundles(store.Query{}) {
 		if err != nil {
@@ -343,6 +390,9 @@ func (p *promises) miscounted(s *store.Store, say func(string, ...any)) error {
 		}
 		n++
 		bytes += uint64(r.PayloadLen) + store.RecordCost
+		if !ever && !p.freshBundles[r.ID] {
+			continue
+		}
 		if _, err := s.Payload(r.ID); err != nil {
 			say("payload of %v: %v", r.ID, err)
 		}

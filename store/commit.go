@@ -24,12 +24,58 @@ func (s *Store) Commit(ctx context.Context, ops ...Op) error {
 	return s.group.Submit(ctx, c)
 }
 
-// A call is one Commit.
+// CommitEach is a Commit for each of txns, in their order, and returns what
+// each of them would. One that fails leaves the others alone; those that fit
+// together share one sync of the disk. When ctx ends before the disk has been
+// asked, nothing was changed and every error is the context's.
+func (s *Store) CommitEach(ctx context.Context, txns [][]Op) []error {
+	errs := make([]error, len(txns))
+	calls := make([]*call, len(txns)) // nil: not even a transaction
+	list := &call{}
+	for i, ops := range txns {
+		if len(ops) == 0 {
+			continue
+		}
+		if calls[i], errs[i] = newCall(ops); errs[i] == nil {
+			list.each = append(list.each, calls[i])
+		}
+	}
+	if len(list.each) == 0 {
+		return errs
+	}
+	err := s.group.Submit(ctx, list)
+	for i, c := range calls {
+		switch {
+		case c == nil || errs[i] != nil:
+		case err != nil:
+			errs[i] = err // nothing was asked of the disk
+		default:
+			errs[i] = c.err
+		}
+	}
+	return errs
+}
+
+// A call is one Commit, or one CommitEach.
 type call struct {
 	ops    []Op
-	last   bool // Close: nothing is committed after it
+	each   []*call // CommitEach: in place of ops
+	last   bool    // Close: nothing is committed after it
 	err    error
 	failed bool
+}
+
+// single returns the calls that stand for themselves.
+func single(calls []*call) []*call {
+	list := make([]*call, 0, len(calls))
+	for _, c := range calls {
+		if c.each != nil {
+			list = append(list, c.each...)
+		} else {
+			list = append(list, c)
+		}
+	}
+	return list
 }
 
 func newCall(ops []Op) (*call, error) {
@@ -71,13 +117,14 @@ func (c *call) need() (n need) {
 // commitBatch is run by one goroutine at a time, with everything that has
 // queued up.
 func (s *Store) commitBatch(calls []*call) []error {
-	for _, c := range calls {
+	list := single(calls)
+	for _, c := range list {
 		if s.ended {
 			c.fail(fmt.Errorf("store: commit: %w", ErrClosed))
 		}
 		s.ended = s.ended || c.last
 	}
-	for rest := calls; len(rest) > 0; {
+	for rest := list; len(rest) > 0; {
 		rest = rest[s.commitSome(rest):]
 	}
 	errs := make([]error, len(calls))

@@ -92,10 +92,11 @@ func killMany(t *testing.T, program string, times int, env []string) (lost int, 
 	dir := t.TempDir()
 	p = newPromises()
 	for round := range times {
+		p.nextRound()
 		if err := killOnce(program, dir, round+1, moment(r), env, p); err != nil {
 			t.Fatalf("kill %d: %v", round, err)
 		}
-		broken, err := p.broken(dir)
+		broken, err := p.broken(dir, round%20 == 19 || round == times-1)
 		if err != nil {
 			t.Fatalf("after kill %d: %v", round, err)
 		}
@@ -127,7 +128,7 @@ func TestPowerCut(t *testing.T) {
 		if err := killOnce(program, dir, 1, 3000, []string{volatileEnv + "=1", noSyncEnv + "=1"}, p); err != nil {
 			t.Fatal(err)
 		}
-		broken, err := p.broken(dir)
+		broken, err := p.broken(dir, true)
 		if err != nil {
 			t.Fatal(err)
 		}

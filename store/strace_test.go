@@ -15,11 +15,18 @@ import (
 // What must be seen before the child acknowledges a step, in this order:
 // a system call on a file whose path ends so.
 var wantedBefore = [][]string{
-	{"pwrite64 .seg", "fdatasync .seg", "fsync /payload", "msync .mem"}, // a bundle, the first of its segment
-	{"msync .mem"}, // its meta
-	{"pwrite64 /pages", "fdatasync /pages", "pwrite64 /anchor", "fdatasync /anchor"},                        // a secret
-	{"pwrite64 /pages", "fdatasync /pages", "fdatasync /anchor", "pwrite64 /anchor", "fdatasync /anchor"},   // its shredding erases the old anchor
-	{"pwrite64 .leaves", "fdatasync .leaves", "fdatasync .proofs", "pwrite64 .proofs", "fdatasync .proofs"}, // a leaf, before its claim
+	// A bundle, the first of its payload segment.
+	{"pwrite64 .seg", "fdatasync .seg", "fsync /payload", "msync .mem"},
+	// Its meta.
+	{"msync .mem"},
+	// A secret.
+	{"pwrite64 /pages", "fdatasync /pages", "pwrite64 /anchor", "fdatasync /anchor"},
+	// Its shredding, which erases the old anchor after the new one is there.
+	{"pwrite64 /pages", "fdatasync /pages", "fdatasync /anchor", "pwrite64 /anchor", "fdatasync /anchor"},
+	// A leaf of a blob, before what claims it.
+	{"pwrite64 .leaves", "fdatasync .leaves", "fdatasync .proofs", "pwrite64 .proofs", "fdatasync .proofs"},
+	// A batch for which the index began another log: its name too.
+	{"mmap .mem", "msync .mem", "fsync /index"},
 }
 
 // The system calls of a process show that it syncs, and that it does so before
@@ -127,6 +134,7 @@ func (m *mappings) see(events []event, call, rest string) []event {
 		fmt.Sscanf(strings.Split(rest, ", ")[1], "%v", &size)
 		if from, err := strconv.ParseUint(strings.TrimSpace(result), 0, 64); err == nil && path != "" {
 			*m = append(*m, mapped{from, from + size, path})
+			events = append(events, event{call: "mmap", path: path, ack: -1})
 		}
 		return events
 	case "mremap": // at the end of files only: what follows is not of interest

@@ -154,6 +154,40 @@ func NewPair(ctx context.Context, dir, bin string, ips [2]string) (*Pair, error)
 	return p, p.B.Join(ctx, inv)
 }
 
+// Profile lets both nodes write profiles when they stop, if
+// OUTRIDER_BENCH_PROFILE names a folder for them; call it before Up.
+func (p *Pair) Profile(tb testing.TB) {
+	tb.Helper()
+	to := os.Getenv("OUTRIDER_BENCH_PROFILE")
+	if to == "" {
+		return
+	}
+	bin := filepath.Join(filepath.Dir(p.A.Dir), "profiled")
+	root, err := scenario.Root()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cmd := exec.Command("go", "build", "-o", bin, "./field-tests/bench/profiled")
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		tb.Fatalf("build the profiled node: %v: %s", err, out)
+	}
+	p.A.Bin, p.B.Bin = bin, bin
+	tb.Cleanup(func() { // before the folders go, which were registered earlier
+		for _, b := range []*scenario.Box{p.A, p.B} {
+			for _, name := range []string{"cpu", "heap"} {
+				raw, err := os.ReadFile(filepath.Join(b.Dir, name+".pprof"))
+				if err == nil {
+					err = os.WriteFile(filepath.Join(to, b.Name+"-"+name+".pprof"), raw, 0o640)
+				}
+				if err != nil {
+					tb.Error(err)
+				}
+			}
+		}
+	})
+}
+
 // Up starts both nodes and waits for their contact.
 func (p *Pair) Up(ctx context.Context) error {
 	for _, b := range []*scenario.Box{p.A, p.B} {

@@ -69,6 +69,7 @@ func forwardOnce(b *testing.B, way func(context.Context, *Pair, *Load) (figures,
 		b.Fatal(err)
 	}
 	defer p.Kill()
+	p.Profile(b)
 	if err := p.Up(ctx); err != nil {
 		b.Fatal(err)
 	}

@@ -75,25 +75,64 @@ func TestNodeAwayAndBack(t *testing.T) {
 	stillTyping(st)
 }
 
-// The node took the message, but its answer was lost: it is neither sent twice
-// nor does the draft stay.
-func TestLostAnswerIsSettled(t *testing.T) {
-	st, _ := withCharlie(t, PageOptions{})
-	st.must(st.Send("first"))
-	st.s.LoseNextAnswer()
-	st.must(st.Fill("#compose", "did this go?"))
+// pressSend types a message and presses Enter, whatever comes of it.
+func pressSend(st *stage, text string) {
+	st.t.Helper()
+	st.must(st.Fill("#compose", text))
 	st.must(st.Focus("#compose"))
 	st.must(st.Press("\r"))
-	st.must(st.WaitText("The message may have been taken"))
-	st.s.Start()
-	st.must(st.WaitMessage("did this go?"))
-	st.must(st.Wait("the empty draft", `document.querySelector('#compose').value === ''`))
+}
+
+func sentOnce(st *stage, text string) {
+	st.t.Helper()
+	st.must(st.WaitMessage(text))
+	st.must(st.Wait("the empty draft", `document.querySelector('#compose').value === '' && document.querySelector('#compose-error').textContent === ''`))
 	if n := len(st.s.Messages()); n != 2 {
-		t.Errorf("the node has %d messages", n)
+		st.t.Errorf("the node has %d messages", n)
 	}
 	if n := eval[int](st, `document.querySelectorAll('#messages .message').length`); n != 2 {
-		t.Errorf("%d messages are shown", n)
+		st.t.Errorf("%d messages are shown", n)
 	}
+}
+
+// The node took the message, but its answer was lost. The browser repeats the
+// request by itself when the connection was used before.
+func TestLostAnswerSendsOnce(t *testing.T) {
+	st, _ := withCharlie(t, PageOptions{})
+	st.must(st.Send("first"))
+	st.s.LoseNextAnswer(false)
+	pressSend(st, "did this go?")
+	sentOnce(st, "did this go?")
+}
+
+// The node is killed just after the message became durable.
+func TestMessageOfKilledNodeIsSettled(t *testing.T) {
+	st, _ := withCharlie(t, PageOptions{})
+	st.must(st.Send("first"))
+	st.s.RefuseStreams(true) // so that no event tells it
+	st.must(st.WaitText("Live updates are cut"))
+	st.s.LoseNextAnswer(true)
+	pressSend(st, "did this go?")
+	st.must(st.WaitText("The message may have been taken"))
+	if eval[string](st, `document.querySelector('#compose').value`) != "did this go?" {
+		t.Error("the draft is gone before it is known that the message was taken")
+	}
+	st.s.Start()
+	sentOnce(st, "did this go?")
+}
+
+// Whoever presses Send again meanwhile does not send it twice either.
+func TestSendPressedAgainSendsOnce(t *testing.T) {
+	st, _ := withCharlie(t, PageOptions{})
+	st.must(st.Send("first"))
+	st.s.RefuseStreams(true)
+	st.must(st.WaitText("Live updates are cut"))
+	st.s.LoseNextAnswer(true)
+	pressSend(st, "did this go?")
+	st.must(st.WaitText("The message may have been taken"))
+	st.s.Start()
+	st.must(st.Press("\r"))
+	sentOnce(st, "did this go?")
 }
 
 func TestUnansweredMessageStaysAsDraft(t *testing.T) {

@@ -142,6 +142,7 @@ func TestTextOfPeers(t *testing.T) {
 		is('tag characters', label('x\u{e0041}'), 'x\u2039U+E0041\u203a');
 		is('length', [...label('\u{1f600}'.repeat(1000), 10)].length, 10);
 		is('nothing', label(undefined) + plain(null), '');
+		is('piled marks', plain('a' + '\u0337'.repeat(50) + 'b') + label('a' + '\u0337'.repeat(9)), 'a' + '\u0337'.repeat(8) + '\u2039\u2026\u203ab' + 'a' + '\u0337'.repeat(8) + '\u2039\u2026\u203a');
 		is('path', fileName('../../etc/passwd'), '_.._etc_passwd');
 		is('empty file name', fileName('\u202e...'), 'file');
 		is('windows path', fileName('C:\\a\\b.txt'), 'C__a_b.txt');

@@ -156,7 +156,7 @@ func (b *Box) awaitUp(ctx context.Context, exited <-chan struct{}) error {
 		select {
 		case <-exited:
 			cancel()
-			return false, fmt.Errorf("the process ended: %s", b.tail())
+			return false, fmt.Errorf("the process ended: %s", b.Tail())
 		default:
 		}
 		_, err := b.API.Status(ctx)
@@ -167,9 +167,10 @@ func (b *Box) awaitUp(ctx context.Context, exited <-chan struct{}) error {
 // Log is the file that takes the node's output.
 func (b *Box) Log() string { return b.Dir + ".log" }
 
-func (b *Box) tail() string {
+// Tail is the end of what the node wrote.
+func (b *Box) Tail() string {
 	raw, _ := os.ReadFile(b.Log())
-	return strings.TrimSpace(string(raw[max(0, len(raw)-600):]))
+	return strings.TrimSpace(string(raw[max(0, len(raw)-2000):]))
 }
 
 // Pid returns the process, 0 when there is none.
@@ -180,6 +181,14 @@ func (b *Box) Pid() int {
 		return 0
 	}
 	return b.cmd.Process.Pid
+}
+
+// Exited returns a channel that is closed when the process that runs now has
+// ended.
+func (b *Box) Exited() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.exited
 }
 
 // Kill ends the process at once, as a power cut ends it for its memory.

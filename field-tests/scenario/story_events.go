@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -14,22 +15,43 @@ func (s *Story) say(box, format string, args ...any) {
 	fmt.Fprintf(s.out, "%6.1f s  %-8s %s\n", time.Since(s.start).Seconds(), box, fmt.Sprintf(format, args...))
 }
 
-// follow prints what a node tells, its own events and its user's, until it
-// ends. The user is logged in when the node has met its network.
+// follow prints what a node tells, its own events and its user's, until the
+// process ends. The user is logged in when the node has met its network. A
+// stream that ends is opened again: a node closes them once, when it has met
+// its network.
 func (s *Story) follow(b *Box, user string) {
 	ctx, cancel := context.WithCancel(s.alive)
 	defer cancel()
-	done := make(chan struct{})
+	exited := b.Exited()
 	go func() {
-		defer close(done)
-		own := NewClient(b.Socket()) // without a session: the node's own events
-		_ = own.Events(ctx, func(e Event) { s.tellNode(b, e) })
+		select {
+		case <-exited:
+		case <-ctx.Done():
+		}
 		cancel()
 	}()
+	var streams sync.WaitGroup
+	streams.Go(func() {
+		own := NewClient(b.Socket()) // without a session: the node's own events
+		again(ctx, func() { _ = own.Events(ctx, func(e Event) { s.tellNode(b, e) }) })
+	})
 	if user != "" {
 		s.followUser(ctx, b, user)
 	}
-	<-done
+	streams.Wait()
+}
+
+// again repeats f until ctx ends, with a short pause in between.
+func again(ctx context.Context, f func()) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		f()
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
 }
 
 func (s *Story) followUser(ctx context.Context, b *Box, user string) {
@@ -42,7 +64,7 @@ func (s *Story) followUser(ctx context.Context, b *Box, user string) {
 	}
 	s.say(b.Name, "%s is logged in", user)
 	shown := map[string]int64{}
-	_ = b.API.Events(ctx, func(e Event) { s.tellUser(b, user, e, shown) })
+	again(ctx, func() { _ = b.API.Events(ctx, func(e Event) { s.tellUser(b, user, e, shown) }) })
 }
 
 func (s *Story) tellNode(b *Box, e Event) {

@@ -15,7 +15,7 @@ import (
 	"outrider/mesh/bundle"
 )
 
-// A Store is a mesh.Store in memory. What Commit returned nil for survives
+// A Store is a mesh.Store in memory. What a commit returned nil for survives
 // Crash; leaves survive it once SyncBlobs returned.
 type Store struct {
 	// Limit is the number of payload bytes Commit takes before it returns
@@ -61,7 +61,17 @@ func NewStore(epoch uint64) *Store {
 // Epoch implements mesh.Store.
 func (s *Store) Epoch() [8]byte { return s.epoch }
 
-// Commit implements mesh.Store.
+// CommitEach implements mesh.Store.
+func (s *Store) CommitEach(ctx context.Context, txns [][]mesh.Op) []error {
+	errs := make([]error, len(txns))
+	for i, ops := range txns {
+		errs[i] = s.Commit(ctx, ops)
+	}
+	return errs
+}
+
+// Commit applies all operations or none, as CommitEach does for each of its
+// transactions.
 func (s *Store) Commit(_ context.Context, ops []mesh.Op) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,9 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
+	"outrider/mesh/envelope"
 	"outrider/node/chat"
 )
 
@@ -170,7 +170,7 @@ func (s *Server) getFile(w http.ResponseWriter, r *http.Request, ses *session) e
 // disposition makes a Content-Disposition value from a peer's file name
 // (RFC 6266, RFC 8187): quoted ASCII for old clients, UTF-8 for the others.
 func disposition(name string) string {
-	name = SafeFileName(name)
+	name = envelope.SafeName(name)
 	ascii := strings.Map(func(r rune) rune {
 		if r > 0x7e || r == '"' || r == '\\' || r == '%' {
 			return '_'
@@ -195,52 +195,4 @@ func extEncode(s string) string {
 		b.WriteByte(hex[c&15])
 	}
 	return b.String()
-}
-
-// SafeFileName makes a name that a peer chose safe to save a file under, on
-// any system: no folders, no control or direction characters, no leading
-// dots, no device names, at most chat.MaxFileName bytes.
-func SafeFileName(name string) string {
-	name = strings.ToValidUTF8(name, "_")
-	if i := strings.LastIndexAny(name, `/\`); i >= 0 {
-		name = name[i+1:]
-	}
-	name = strings.Map(func(r rune) rune {
-		switch {
-		case strings.ContainsRune(`<>:"|?*`, r):
-			return '_'
-		case !unicode.IsPrint(r) && r != ' ', unicode.Is(unicode.Cf, r), unicode.Is(unicode.Zl, r), unicode.Is(unicode.Zp, r):
-			return -1
-		}
-		return r
-	}, name)
-	name = strings.TrimRight(strings.TrimLeft(name, ". "), ". ")
-	stem, _, _ := strings.Cut(strings.ToUpper(name), ".")
-	if deviceNames[strings.TrimSpace(stem)] {
-		name = "_" + name
-	}
-	for len(name) > chat.MaxFileName {
-		name = shorten(name)
-	}
-	if name == "" {
-		return "file"
-	}
-	return name
-}
-
-// shorten drops a character in front of the extension, or the last one.
-func shorten(name string) string {
-	cut := len(name)
-	if i := strings.LastIndexByte(name, '.'); i > 1 && len(name)-i <= 16 {
-		cut = i
-	}
-	_, n := utf8.DecodeLastRuneInString(name[:cut])
-	return name[:cut-n] + name[cut:]
-}
-
-// deviceNames cannot be file names on Windows.
-var deviceNames = map[string]bool{
-	"CON": true, "PRN": true, "AUX": true, "NUL": true,
-	"COM1": true, "COM2": true, "COM3": true, "COM4": true, "COM5": true, "COM6": true, "COM7": true, "COM8": true, "COM9": true,
-	"LPT1": true, "LPT2": true, "LPT3": true, "LPT4": true, "LPT5": true, "LPT6": true, "LPT7": true, "LPT8": true, "LPT9": true,
 }

@@ -30,7 +30,7 @@ type Server struct {
 	limiter  *limiter
 	streams  *streamCount
 
-	routeCount int
+	patterns []string // of all routes, for the test that API.md has them
 }
 
 // New returns a server. It listens on what cfg names once Run is called.
@@ -179,7 +179,7 @@ type sessionHandler func(w http.ResponseWriter, r *http.Request, ses *session) e
 
 func (s *Server) routes() *http.ServeMux {
 	m := http.NewServeMux()
-	s.routeCount = 0
+	s.patterns = nil
 	s.route(m, "GET /v1/status", s.status)
 	s.route(m, "GET /v1/peers", s.operatorOrUser(s.peers))
 	s.route(m, "GET /v1/links", s.operatorOrUser(s.links))
@@ -220,7 +220,7 @@ func (s *Server) routes() *http.ServeMux {
 // route binds a handler. Bodies have a deadline as a whole; those who stream
 // set their own as they go.
 func (s *Server) route(m *http.ServeMux, pattern string, h handler) {
-	s.routeCount++
+	s.patterns = append(s.patterns, pattern)
 	m.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(w)
 		_ = rc.SetReadDeadline(time.Now().Add(s.timeouts.Body))

@@ -178,9 +178,9 @@ type Accounts interface {
 	OpenVault(user identity.UserID, kek [32]byte) (Vault, error)
 }
 
-// Blobs keeps the leaves of files. A blob that Service.Pinned names must be
-// kept whatever the mesh does; chat drops it when the last message that needs
-// it is gone.
+// Blobs keeps the leaves of files. A blob for which there is a pin (BucketPin)
+// must be kept whatever the mesh does; chat drops it when the last message
+// that needs it is gone.
 type Blobs interface {
 	// NewWriter begins a blob of our own. The error wraps ErrFull when there
 	// is no room.

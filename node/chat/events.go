@@ -138,7 +138,7 @@ func (s *Session) expire(t *tx, r *record) {
 		s.empty(t, r, r.State)
 		t.then(func() { s.changed(r) })
 	case r.Out && !r.Synced && !r.Gone && !r.anyGot():
-		t.add(s.openDrops(r)...)
+		t.add(s.outboxDrops(r)...) // it stays among the outgoing, for the list of failures
 		t.add(DeleteKV{Bucket: bucketChat, Key: s.expiryKey(r)})
 		r.BurnEnds = 0
 		s.empty(t, r, StateExpired)
@@ -146,7 +146,7 @@ func (s *Session) expire(t *tx, r *record) {
 		s.change(t, r)
 		t.add(PutKV{Bucket: bucketChat, Key: s.expiryKey(r), Value: []byte{1}})
 		t.then(func() {
-			delete(s.outgoing, r.Msg)
+			s.outgoing[r.Msg] = false
 			s.changed(r)
 		})
 	default:

@@ -38,7 +38,7 @@ func (s *Session) SendFile(ctx context.Context, d FileDraft, r io.Reader) (Messa
 		s.pinOp(t, r)
 		return nil
 	})
-	if err != nil && !s.svc.Pinned(root) {
+	if err != nil && !s.svc.pinned(root) {
 		err = errors.Join(err, s.svc.cfg.Blobs.Drop(context.WithoutCancel(ctx), root))
 	}
 	return m, err

@@ -92,7 +92,7 @@ func TestFileOutlivesThePurgeAndDiesWithItsMessage(t *testing.T) {
 		p.b.restart()
 		p.settle()
 		root := p.root(t, p.da, m.ID)
-		if !p.b.svc.Pinned(root) || !p.a.svc.Pinned(root) {
+		if !p.b.svc.pinned(root) || !p.a.svc.pinned(root) {
 			t.Error("the file is not kept over a restart")
 		}
 		id := p.db.with(p.alice)[0].ID
@@ -103,7 +103,7 @@ func TestFileOutlivesThePurgeAndDiesWithItsMessage(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.settle()
-		if p.a.svc.Pinned(root) || p.b.svc.Pinned(root) || len(p.a.blobs)+len(p.b.blobs) != 0 {
+		if p.a.svc.pinned(root) || p.b.svc.pinned(root) || len(p.a.blobs)+len(p.b.blobs) != 0 {
 			t.Errorf("after the recall %d and %d blobs are left", len(p.a.blobs), len(p.b.blobs))
 		}
 		if _, _, err := p.db.session().OpenFile(t.Context(), id); !errors.Is(err, ErrGone) {

@@ -181,10 +181,17 @@ func (s *Session) advance(ctx context.Context, r *record) error {
 		return errors.Join(err, s.setState(ctx, r, StateFailed, failFull))
 	case err != nil || !ok:
 		return err
+	case s.hostedHere(r.Peer):
+		return s.raise(ctx, r, StateAtNode) // this is a node that serves the recipient
 	case r.State == StateFailed || r.State == StateWaiting:
 		return s.setState(ctx, r, StateQueued, "")
 	}
 	return nil
+}
+
+func (s *Session) hostedHere(u identity.UserID) bool {
+	hosted, err := s.svc.cfg.Accounts.Users()
+	return err == nil && slices.Contains(hosted, u)
 }
 
 // sealMessage seals a message and makes the sealed bundles durable. ok is
@@ -338,8 +345,11 @@ func (s *Session) outboxOp(id MessageID, part byte, b bundle.Bundle) (Op, error)
 }
 
 func (s *Session) openDrops(r *record) []Op {
+	return append(s.outboxDrops(r), DeleteKV{Bucket: bucketChat, Key: s.key(kindOpen, r.Msg[:])})
+}
+
+func (s *Session) outboxDrops(r *record) []Op {
 	return []Op{
-		DeleteKV{Bucket: bucketChat, Key: s.key(kindOpen, r.Msg[:])},
 		DeleteKV{Bucket: bucketChat, Key: s.outboxKey(r.Msg, partMessage)},
 		DeleteKV{Bucket: bucketChat, Key: s.outboxKey(r.Msg, partBlob)},
 	}

@@ -89,7 +89,7 @@ func (s *Service) Handle(ev Event) { s.inbox.put(ev) }
 // what waits, sends receipts, and shreds what has expired. When it returns,
 // all users are locked.
 func (s *Service) Run(ctx context.Context) error {
-	if err := s.watchAll(); err != nil {
+	if err := errors.Join(s.loadPins(), s.watchAll()); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -443,9 +443,8 @@ const BucketPin = "chat-pin"
 
 func pinKey(root blob.Root, msg MessageID) string { return string(root[:]) + string(msg[:]) }
 
-// Pinned tells whether a message on this node needs a blob. The node asks
-// before it deletes one.
-func (s *Service) Pinned(root blob.Root) bool {
+// pinned tells whether a message on this node needs a blob.
+func (s *Service) pinned(root blob.Root) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.pins[root]) > 0
@@ -472,9 +471,8 @@ func (s *Service) unpin(root blob.Root, msg MessageID) bool {
 	return true
 }
 
-// Load reads what must be known before the agent starts: which blobs are
-// pinned. It must be called once before Run.
-func (s *Service) Load() error {
+// loadPins reads the pins of this and earlier runs.
+func (s *Service) loadPins() error {
 	for p, err := range s.cfg.Store.List(BucketPin, "") {
 		if err != nil {
 			return fmt.Errorf("chat: read pins: %w", err)

@@ -36,7 +36,7 @@ type Session struct {
 	shredded bool                   // the vault has something to commit
 	lastSent int64                  // hlc of the newest message sent, ms
 
-	outgoing map[MessageID]bool                      // not delivered yet; see kindOpen
+	outgoing map[MessageID]bool                      // not delivered yet (kindOpen); true: something is to be handed over
 	pending  map[bundle.ID]Arrived                   // arrived, cannot be opened yet
 	blobs    map[[32]byte]bundle.ID                  // blob bundles that arrived, by root
 	offered  map[identity.DeviceID][]envelope.Prekey // prekeys that came inside a seal

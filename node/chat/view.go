@@ -306,17 +306,13 @@ func (s *Session) Failures(context.Context) ([]Message, error) {
 	}
 	defer s.mu.Unlock()
 	var out []Message
-	for p, err := range s.svc.cfg.Store.List(bucketChat, s.key(kindExpiry)) {
+	for id := range s.outgoing {
+		r, err := s.get(id)
+		if errors.Is(err, ErrNotFound) || errors.Is(err, errUnreadable) {
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("chat: list failures: %w", err)
-		}
-		_, id, ok := parseExpiry(p.Key[len(s.user)+1:])
-		if !ok {
-			return nil, errShape
-		}
-		r, err := s.get(id)
-		if err != nil || !r.Out || r.Synced {
-			continue
 		}
 		if st := s.stateOf(r); st == StateFailed || st == StateExpired || st == StateWaiting {
 			out = append(out, s.view(r))

@@ -508,7 +508,7 @@ func TestOpenVector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if j.Name != "sixteen bytes ok" || j.User != "bravo" || j.Secret.Generation != 1<<32-1 || len(j.Addrs) != 3 || j.Addrs[2] != "a.local:7411" || !j.Expiry.Equal(epoch.AddDate(0, 0, 7)) {
+	if j.Name != "sixteen bytes ok" || j.User != "bravo" || j.Secret.Generation != 1<<16+1 || len(j.Addrs) != 3 || j.Addrs[2] != "a.local:7411" || !j.Expiry.Equal(epoch.AddDate(0, 0, 7)) {
 		t.Errorf("%v %v %v", j.Name, j.Addrs, j.Expiry)
 	}
 }

@@ -148,9 +148,11 @@ type Server struct {
 	down     bool
 	noEvents bool
 	limit    time.Duration
-	loseSend bool
+	loseSend bool // the answer of the next message is lost
+	killed   bool // and the node stops with it
 	slowCSS  time.Duration
 	fail     map[string]apiError // by "METHOD path"
+	once     map[string]*Message // by Idempotency-Key
 }
 
 type event struct {
@@ -162,7 +164,7 @@ type event struct {
 func New(page http.Handler, name, password string) *Server {
 	s := &Server{
 		page: page, me: Person{ID: NewID(), Name: name}, password: password, sessions: make(map[string]bool),
-		content: make(map[string][]byte), why: make(map[string]Why), changed: make(chan struct{}), fail: make(map[string]apiError),
+		content: make(map[string][]byte), why: make(map[string]Why), changed: make(chan struct{}), fail: make(map[string]apiError), once: make(map[string]*Message),
 		version: "1.0.0", name: "Alpha", banner: Banner{State: "alone"},
 	}
 	s.users = []User{{Person: s.me, Self: true, Here: true, HasKeys: true, Devices: 1}}
@@ -393,12 +395,14 @@ func (s *Server) RefuseStreams(refuse bool) {
 // LimitLogins refuses logins and names a wait; 0 ends it.
 func (s *Server) LimitLogins(wait time.Duration) { s.mu.Lock(); defer s.mu.Unlock(); s.limit = wait }
 
-// LoseNextAnswer takes the next message that is sent, but closes the
-// connection in place of an answer and then stops, as a node does that is
-// killed just after a message became durable. Start ends it. (It has to stop:
-// a browser repeats a request by itself when a connection that was used before
-// closes without an answer.)
-func (s *Server) LoseNextAnswer() { s.mu.Lock(); defer s.mu.Unlock(); s.loseSend = true }
+// LoseNextAnswer takes the next message that is sent, but closes the connection
+// in place of an answer. With killed the node then stops, as one does that is
+// killed just after a message became durable; Start ends that.
+func (s *Server) LoseNextAnswer(killed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.loseSend, s.killed = true, killed
+}
 
 // SlowStyles delays style sheets, so that a page shows what it paints before.
 func (s *Server) SlowStyles(d time.Duration) { s.mu.Lock(); defer s.mu.Unlock(); s.slowCSS = d }

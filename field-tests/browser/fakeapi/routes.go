@@ -67,7 +67,7 @@ func (s *Server) routes() *http.ServeMux {
 			s.mu.Lock()
 			status, out, err := c(s, r)
 			lose := s.loseSend && pattern == "POST /v1/messages" && err == nil
-			s.loseSend, s.down = s.loseSend && !lose, s.down || lose
+			s.loseSend, s.down = s.loseSend && !lose, s.down || lose && s.killed
 			s.mu.Unlock()
 			switch {
 			case lose:
@@ -282,7 +282,14 @@ func (s *Server) addressed(d draft) (*Message, *apiError) {
 	return m, nil
 }
 
-func (s *Server) accept(m *Message) (int, any, *apiError) {
+// accept takes a message once for each Idempotency-Key.
+func (s *Server) accept(r *http.Request, m *Message) (int, any, *apiError) {
+	if key := r.Header.Get("Idempotency-Key"); key != "" {
+		if known := s.once[key]; known != nil {
+			return 201, *known, nil
+		}
+		s.once[key] = m
+	}
 	s.messages = append(s.messages, m)
 	s.publish("message", *m)
 	return 201, *m, nil
@@ -304,7 +311,7 @@ func (s *Server) postMessage(r *http.Request) (int, any, *apiError) {
 		return 0, nil, err
 	}
 	m.Text = &in.Text
-	return s.accept(m)
+	return s.accept(r, m)
 }
 
 func (s *Server) postLocation(r *http.Request) (int, any, *apiError) {
@@ -326,7 +333,7 @@ func (s *Server) postLocation(r *http.Request) (int, any, *apiError) {
 		return 0, nil, err
 	}
 	m.Type, m.Location = "location", &Location{*in.Lat, *in.Lon, int(in.AccuracyM), in.Note}
-	return s.accept(m)
+	return s.accept(r, m)
 }
 
 func (s *Server) postFile(w http.ResponseWriter, r *http.Request) {
@@ -351,7 +358,7 @@ func (s *Server) postFile(w http.ResponseWriter, r *http.Request) {
 	n := int64(len(body))
 	m.Type, m.File = "file", &File{Name: q.Get("name"), Size: n, MediaType: r.Header.Get("Content-Type"), Have: n, Total: n, Complete: true}
 	s.content[m.ID] = body
-	_, out, _ := s.accept(m)
+	_, out, _ := s.accept(r, m)
 	answer(w, 201, out)
 }
 

@@ -210,15 +210,17 @@ func testFullDuplex(t *testing.T, p Pair) {
 	wg.Wait()
 }
 
-// A transport may buffer, but not without end.
-const mostBuffered = 64 << 20
+const (
+	mostBuffered = 64 << 20               // a transport may buffer, but not without end
+	blocked      = 400 * time.Millisecond // a Send that takes longer is held back
+)
 
-// fill sends on l until it blocks for a second, and returns how many frames
+// fill sends on l until it blocks for a while, and returns how many frames
 // it took. One more may be on its way.
 func fill(t *testing.T, l cla.Link, size int) int {
 	t.Helper()
 	for i := 0; i*size < mostBuffered; i++ {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), blocked)
 		err := l.Send(ctx, numbered(i, size))
 		cancel()
 		if errors.Is(err, context.DeadlineExceeded) {

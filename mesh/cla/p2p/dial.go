@@ -30,35 +30,28 @@ func (l *Layer) Dial(ctx context.Context, id identity.NodeID, addrs []string) er
 		return fmt.Errorf("p2p: dial %s: peer is switched off: %w", id.Short(), cla.ErrRefused)
 	}
 	for range linkRetries {
-		ours, err := l.turn(ctx, id)
-		if err != nil {
-			return fmt.Errorf("p2p: dial %s: %w", id.Short(), err)
+		mine, err := l.turn(ctx, id)
+		if mine {
+			err = l.connect(ctx, id, addrs)
+			l.endTurn(id)
 		}
-		if !ours {
+		if l.Connected(id) { // or they dialled meanwhile
 			return nil
 		}
-		err = l.connect(ctx, id, addrs)
-		l.mu.Lock()
-		p := l.peer(id)
-		p.dialing = false
-		p.wake()
-		l.tidy(id, p)
-		l.mu.Unlock()
 		if err != nil && !errors.Is(err, errDuplicate) {
-			if l.Connected(id) { // they dialled meanwhile
-				return nil
-			}
 			return fmt.Errorf("p2p: dial %s: %w", id.Short(), err)
 		}
 	}
 	// The last connection may still become a link.
-	if ours, err := l.turn(ctx, id); err != nil || !ours {
-		return err
+	mine, err := l.turn(ctx, id)
+	if mine {
+		l.endTurn(id)
+		err = fmt.Errorf("connected, but no link came up: %w", cla.ErrUnreachable)
 	}
-	l.mu.Lock()
-	l.peer(id).dialing = false
-	l.mu.Unlock()
-	return fmt.Errorf("p2p: dial %s: connected, but no link came up: %w", id.Short(), cla.ErrUnreachable)
+	if err != nil {
+		return fmt.Errorf("p2p: dial %s: %w", id.Short(), err)
+	}
+	return nil
 }
 
 // join makes ctx end with Run, and Run wait for the caller.
@@ -77,8 +70,9 @@ func (l *Layer) join(ctx context.Context) (context.Context, func(), error) {
 }
 
 // turn waits until there is a live link, and reports false, or nothing is
-// under way to one, and reports true: it is the caller's turn to dial.
-func (l *Layer) turn(ctx context.Context, id identity.NodeID) (ours bool, err error) {
+// under way to one, and reports true: it is the caller's turn to dial, until
+// it calls endTurn.
+func (l *Layer) turn(ctx context.Context, id identity.NodeID) (mine bool, err error) {
 	for {
 		l.mu.Lock()
 		p := l.peer(id)
@@ -86,7 +80,7 @@ func (l *Layer) turn(ctx context.Context, id identity.NodeID) (ours bool, err er
 			l.mu.Unlock()
 			return false, nil
 		}
-		if !p.dialing && p.usable() == 0 && p.opening == nil {
+		if !p.dialing && l.usable(p) == 0 && p.opening == nil {
 			p.dialing = true
 			l.mu.Unlock()
 			return true, nil
@@ -99,6 +93,15 @@ func (l *Layer) turn(ctx context.Context, id identity.NodeID) (ours bool, err er
 			return false, ctx.Err()
 		}
 	}
+}
+
+func (l *Layer) endTurn(id identity.NodeID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.peer(id)
+	p.dialing = false
+	p.wake()
+	l.tidy(id, p)
 }
 
 // connect makes an admitted connection to the first address that has the

@@ -37,7 +37,7 @@ func newDoor(grace time.Duration) *door {
 func (d *door) enter(source netip.Addr, out func()) *visitor {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	source = source.Unmap()
+	source = household(source)
 	old := d.inTheWay(source)
 	if old == nil && len(d.inside) >= maxStrangers {
 		old = d.longestSilent()
@@ -55,6 +55,18 @@ func (d *door) enter(source netip.Addr, out func()) *visitor {
 	v := &visitor{door: d, source: source, since: d.now(), out: out}
 	d.inside[v] = struct{}{}
 	return v
+}
+
+// household is what counts as one source: an IPv4 address, or the /64 that an
+// IPv6 host chooses its addresses from. Link-local ones are the hosts' own.
+func household(a netip.Addr) netip.Addr {
+	a = a.Unmap()
+	if a.Is6() && !a.IsLinkLocalUnicast() {
+		if p, err := a.Prefix(64); err == nil {
+			return p.Addr()
+		}
+	}
+	return a
 }
 
 // inTheWay returns the visitor from the same address, if any.

@@ -154,6 +154,8 @@ func New(c Config) (*Layer, error) {
 
 // Run implements cla.Layer. It can be called once.
 func (l *Layer) Run(ctx context.Context, serve func(context.Context, cla.Link)) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
 	l.mu.Lock()
 	if l.ran {
@@ -168,6 +170,7 @@ func (l *Layer) Run(ctx context.Context, serve func(context.Context, cla.Link)) 
 		close(l.ready)
 		<-ctx.Done()
 	}
+	cancel()
 	l.stop()
 	closePorts()
 	gerr := g.Wait()

@@ -87,7 +87,7 @@ func (l *Layer) admit(c *conn) error {
 		return errCrowded
 	}
 	p := l.peer(c.Peer())
-	if p.usable() >= maxPeerConns && !l.closeSpare(p) {
+	if l.usable(p) >= maxPeerConns && !l.closeSpare(p) {
 		return errCrowded
 	}
 	if c.judged != l.rechecks {
@@ -113,13 +113,13 @@ func (l *Layer) full(peer identity.NodeID) bool {
 }
 
 // usable counts the connections that are not being closed, and hurries those
-// that are when they become many.
-func (p *peerState) usable() (n int) {
+// that are when they become many. l.mu is held.
+func (l *Layer) usable(p *peerState) (n int) {
 	for _, c := range p.conns {
 		if !c.spent {
 			n++
 		} else if len(p.conns) > maxPeerConns {
-			go c.Close()
+			l.wg.Go(c.Close)
 		}
 	}
 	return n

@@ -344,7 +344,7 @@ export async function markRead(conversation) {
 // ---- sending ---------------------------------------------------------------
 
 export function draftFor(peer) {
-  if (!state.drafts.has(peer)) state.drafts.set(peer, { text: '', precedence: 'ROUTINE', ttl: 0, unsure: null });
+  if (!state.drafts.has(peer)) state.drafts.set(peer, { text: '', precedence: 'ROUTINE', ttl: 0, unsure: null, key: null });
   return state.drafts.get(peer);
 }
 
@@ -374,9 +374,11 @@ export async function sendDraft(peer) {
   const conversation = conversationWith(peer)?.id;
   const known = new Set((state.threads.get(conversation)?.messages ?? []).map((m) => m.id));
   try {
-    const m = await api.send({ to: peer, text, ...options(d) });
+    const body = { to: peer, text, ...options(d) };
+    if (d.key?.of !== JSON.stringify(body)) d.key = { of: JSON.stringify(body), once: api.newKey() }; // sent again unchanged, it is the same act
+    const m = await api.send(body, d.key.once);
     if (d.text === text) d.text = '';
-    Object.assign(d, { precedence: 'ROUTINE', ttl: 0, unsure: null });
+    Object.assign(d, { precedence: 'ROUTINE', ttl: 0, unsure: null, key: null });
     return sent(m);
   } catch (e) {
     d.unsure = e.code === 'unreachable' ? { text, known } : null;
@@ -395,13 +397,15 @@ function settleDrafts(messages) {
     if (!messages.some((m) => isOwn(m) && m.to?.id === peer && m.text === text && !known.has(m.id))) continue;
     if (d.text === text) d.text = '';
     d.unsure = null;
+    d.key = null;
     changed('drafts');
   }
 }
 
-export async function sendPosition(peer, position) {
+/** Shares a position; once names the act, see api.newKey. */
+export async function sendPosition(peer, position, once) {
   const d = draftFor(peer);
-  const m = sent(await api.sendLocation({ to: peer, ...position, ...options(d) }));
+  const m = sent(await api.sendLocation({ to: peer, ...position, ...options(d) }, once));
   Object.assign(d, { precedence: 'ROUTINE', ttl: 0 });
   return m;
 }
@@ -411,7 +415,7 @@ export function sendFiles(peer, files) {
   const list = state.uploads.get(peer) ?? [];
   state.uploads.set(peer, list);
   const idle = !list.some((u) => !u.error);
-  for (const file of files) list.push({ key: crypto.getRandomValues(new Uint32Array(2)).join('-'), file, name: file.name, size: file.size, sent: 0, options: options(draftFor(peer)) });
+  for (const file of files) list.push({ once: api.newKey(), file, name: file.name, size: file.size, sent: 0, options: options(draftFor(peer)) });
   changed('uploads');
   if (idle) next(peer, list);
 }
@@ -420,7 +424,7 @@ async function next(peer, list) {
   const u = list.find((x) => !x.error);
   if (!u) return;
   try {
-    const { done, abort } = api.upload(peer, u.file, u.options, (n) => { u.sent = n; changed('uploads'); });
+    const { done, abort } = api.upload(peer, u.file, u.options, u.once, (n) => { u.sent = n; changed('uploads'); });
     u.abort = abort;
     sent(await done);
     list.splice(list.indexOf(u), 1);

@@ -30,8 +30,9 @@ async function failure(response) {
     Number.isFinite(wait) && wait > 0 ? Math.min(wait, 86400) : 0, body);
 }
 
-async function call(method, path, { body, quiet } = {}) {
+async function call(method, path, { body, quiet, once } = {}) {
   const headers = { Accept: 'application/json', 'X-Outrider': '1' };
+  if (once) headers['Idempotency-Key'] = once;
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   let response;
   try {
@@ -56,6 +57,13 @@ async function call(method, path, { body, quiet } = {}) {
     throw new ApiError(response.status, 'unreachable', String(cause)); // cut off in the middle
   }
 }
+
+/**
+ * A name for one act of sending. Browsers repeat a request by themselves when a
+ * connection closes without an answer, and people press Send again; under the
+ * same name a node takes a message once.
+ */
+export const newKey = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
 
 /** A list answer is an array, or an object that holds it under name. */
 function listed(answer, name) {
@@ -90,8 +98,8 @@ export const why = (m) => call('GET', `/messages/${id(m)}/why`);
 export const retry = (m) => call('POST', `/messages/${id(m)}/retry`);
 export const recall = (m) => call('POST', `/messages/${id(m)}/recall`);
 export const read = (m) => call('POST', `/messages/${id(m)}/read`);
-export const send = (draft) => call('POST', '/messages', { body: draft });
-export const sendLocation = (draft) => call('POST', '/locations', { body: draft });
+export const send = (draft, once) => call('POST', '/messages', { body: draft, once });
+export const sendLocation = (draft, once) => call('POST', '/locations', { body: draft, once });
 export const fileURL = (m) => `${BASE}/files/${id(m)}`;
 export const eventsURL = `${BASE}/events`;
 
@@ -108,14 +116,16 @@ export const fileBlob = async (m, limit) => {
 /**
  * Sends a file. onProgress gets (sent, total) bytes. Returns {done, abort}:
  * done is the message, or rejects with ApiError (code 'aborted' after abort).
+ * once is the act's name, see newKey.
  * XMLHttpRequest, because fetch tells nothing of an upload's progress.
  */
-export function upload(to, file, options, onProgress) {
+export function upload(to, file, options, once, onProgress) {
   const xhr = new XMLHttpRequest();
   const done = new Promise((resolve, reject) => {
     xhr.open('POST', `${BASE}/files${query({ to, name: file.name, ...options })}`);
     xhr.setRequestHeader('X-Outrider', '1');
     xhr.setRequestHeader('Accept', 'application/json');
+    xhr.setRequestHeader('Idempotency-Key', once);
     xhr.setRequestHeader('Content-Type', /^[\w.+-]+\/[\w.+-]+$/.test(file.type) ? file.type : 'application/octet-stream');
     xhr.upload.onprogress = (e) => onProgress(e.loaded, e.lengthComputable ? e.total : file.size);
     xhr.onerror = () => reject(new ApiError(0, 'unreachable'));

@@ -27,16 +27,19 @@ function joiner(ch, offset, all) {
   return JOINED.test(before) ? ch : code(ch);
 }
 
+// Marks piled on one letter run over what stands around it; no script needs so many.
+const PILE = /(\p{M}{8})\p{M}+/gu;
+
 const LONE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;
 
 /** A message text: line breaks and joiners stay, what reorders or hides is shown by its number. */
 export function plain(text) {
-  return String(text ?? '').replace(LONE, '\ufffd').replace(/\r\n?/g, '\n').replace(CONTROL, picture).replace(OVERRIDE, code);
+  return String(text ?? '').replace(LONE, '\ufffd').replace(PILE, '$1\u2039\u2026\u203a').replace(/\r\n?/g, '\n').replace(CONTROL, picture).replace(OVERRIDE, code);
 }
 
 /** A name, file name, reason or note: one line, nothing invisible, at most max characters. */
 export function label(text, max = 200) {
-  const s = String(text ?? '').slice(0, max * 4).replace(LONE, '\ufffd').replace(/[\t\r\n]+/g, ' ')
+  const s = String(text ?? '').slice(0, max * 4).replace(LONE, '\ufffd').replace(PILE, '$1\u2039\u2026\u203a').replace(/[\t\r\n]+/g, ' ')
     .replace(CONTROL, picture).replace(INVISIBLE, code).replace(JOINER, joiner);
   const chars = [...s];
   return chars.length > max ? `${chars.slice(0, max - 1).join('')}\u2026` : s;

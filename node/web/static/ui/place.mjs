@@ -3,6 +3,7 @@ import { h, replace } from '../lib/dom.mjs';
 import { icon } from '../lib/icons.mjs';
 import { number, t } from '../lib/i18n.mjs';
 import { formatLatLon, parsePosition, toMGRS } from '../lib/position.mjs';
+import { newKey } from '../lib/api.mjs';
 import * as model from '../model.mjs';
 import { button, dialog, errorText } from './parts.mjs';
 
@@ -93,9 +94,11 @@ async function share(view) {
   }
   view.busy = true;
   view.send.disabled = true;
+  const what = `${view.input.value} ${note}`;
+  if (view.key?.of !== what) view.key = { of: what, once: newKey() };
   const { lat, lon, accuracy, size } = view.at;
   try {
-    await model.sendPosition(view.peer, { lat, lon, accuracy_m: accuracy ?? half(size), note: note || undefined });
+    await model.sendPosition(view.peer, { lat, lon, accuracy_m: accuracy ?? half(size), note: note || undefined }, view.key.once);
     view.close();
     view.onsent();
   } catch (e) {

@@ -1,0 +1,287 @@
+package scenario_test
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"outrider/field-tests/linkemu"
+	"outrider/field-tests/netns"
+	"outrider/field-tests/plainsearch"
+	"outrider/field-tests/scenario"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(netns.Main(func() int {
+		code := m.Run()
+		scenario.Clean()
+		return code
+	}))
+}
+
+// people have names long enough that a search cannot meet them by chance.
+var people = [3]string{"alice kestrel northwood", "bob merlin southgate", "carol goshawk eastbrook"}
+
+// needles are what no disk and no capture may hold in a form that can be read.
+func needles(t *testing.T, s *scenario.Story) []plainsearch.Needle {
+	t.Helper()
+	all := []plainsearch.Needle{
+		plainsearch.Text("message", scenario.StoryText),
+		plainsearch.Text("answer", scenario.StoryReply),
+		plainsearch.Text("note of a position", scenario.StoryNote),
+		plainsearch.Text("file name", scenario.StoryFile),
+		plainsearch.Block("block of the file", s.File[123_456:123_456+4096]),
+	}
+	for _, p := range people {
+		all = append(all, plainsearch.Text("user name "+p[:5], p))
+	}
+	return append(all, plainsearch.Coordinates("position", scenario.StoryLat, scenario.StoryLon)...)
+}
+
+// field is three nodes on one medium, with everything captured that each
+// sends or hears.
+type field struct {
+	*scenario.Story
+	world    *netns.World
+	dir      string
+	captures []*netns.Capture
+}
+
+// newField sets the nodes up in namespaces on a lossy medium. Alpha and Charlie
+// are out of each other's reach; whom Bravo reaches, the story decides.
+func newField(t *testing.T, ctx context.Context, bin string, wrap map[string][]string) *field {
+	t.Helper()
+	f := &field{dir: t.TempDir()}
+	off := false
+	f.world = netns.New(t, linkemu.Scenario{
+		Seed: 1, Nodes: []string{"alpha", "bravo", "charlie"},
+		Nets:  []linkemu.Net{{Name: "air", Subnet: "10.77.0.0/24", Rate: 50e6, DelayMS: 2, Loss: 0.001, Up: &off}},
+		Links: []linkemu.Change{},
+	})
+	newBox := func(name string) (*scenario.Box, error) {
+		b := scenario.NewBoxAlone(f.dir, name, bin, f.world.Addr(name, "air").String())
+		b.Wrap = wrap[name]
+		node := f.world.Node(name)
+		b.Launch = func(cmd *exec.Cmd) error {
+			cmd.SysProcAttr.Pdeathsig = 0 // it would act when the namespace's thread ends
+			return node.Do(cmd.Start)
+		}
+		capture, err := node.Capture("air", filepath.Join(f.dir, name+".pcap"))
+		f.captures = append(f.captures, capture)
+		return b, err
+	}
+	trio, err := scenario.NewTrio(ctx, newBox, people)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, b := range []*scenario.Box{trio.Alpha, trio.Bravo, trio.Charlie} {
+			b.Kill()
+		}
+	})
+	f.Story = scenario.NewStory(ctx, trio, testWriter{t})
+	f.Hears = f.hears
+	return f
+}
+
+// hears lets Bravo reach one of the two, by the air itself.
+func (f *field) hears(_ context.Context, node string) error {
+	for name, id := range map[string]string{"alpha": f.AlphaID, "charlie": f.CharlieID} {
+		if id != node {
+			if err := f.world.Cut("air", "bravo", name); err != nil {
+				return err
+			}
+		}
+	}
+	switch node {
+	case f.AlphaID:
+		return f.world.Heal("air", "bravo", "alpha")
+	case f.CharlieID:
+		return f.world.Heal("air", "bravo", "charlie")
+	}
+	return nil
+}
+
+// finish ends the nodes in good order and completes the captures.
+func (f *field) finish(t *testing.T) {
+	t.Helper()
+	if err := f.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, c := range f.captures {
+		if r, err := c.Close(); err != nil || r.Packets == 0 {
+			t.Errorf("capture of %d packets, %d dropped: %v", r.Packets, r.Dropped, err)
+		}
+	}
+}
+
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(b []byte) (int, error) {
+	w.t.Log(strings.TrimRight(string(b), "\n"))
+	return len(b), nil
+}
+
+func play(t *testing.T, f *field, limit time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	err := f.Play(ctx, true)
+	f.Summary(ctx)
+	if err != nil {
+		for _, b := range []*scenario.Box{f.Alpha, f.Bravo, f.Charlie} {
+			t.Logf("%s says:\n%s", b.Name, b.Tail())
+		}
+		t.Fatal(err)
+	}
+}
+
+// TestStoryAcrossBrokenMesh is the story with the real binary in namespaces:
+// M01, M04, M05, F01, F05, L01, M16. Afterwards nothing that was said can be
+// found on any disk or in any capture (decisions.md 29).
+func TestStoryAcrossBrokenMesh(t *testing.T) {
+	f := newField(t, t.Context(), scenario.Binary(t), nil)
+	play(t, f, 2*time.Minute)
+	f.finish(t)
+	search, err := plainsearch.New(needles(t, f.Story))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hits, err := search.Tree(f.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(hits) > 0 {
+		t.Errorf("what was said can be read:\n%s", plainsearch.Summary(hits))
+	}
+}
+
+// TestPlaintextSearchFindsUnsealed is the search's positive control: with
+// sealing replaced by identity the same search must find everything that the
+// story said, on disks and in captures.
+func TestPlaintextSearchFindsUnsealed(t *testing.T) {
+	f := newField(t, t.Context(), unsealedBinary(t), nil)
+	play(t, f, 2*time.Minute)
+	f.finish(t)
+	all := needles(t, f.Story)
+	search, err := plainsearch.New(all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hits, err := search.Tree(f.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, onDisk, onAir := map[string]bool{}, 0, 0
+	for _, h := range hits {
+		found[h.Needle] = true
+		if strings.HasSuffix(h.Where, ".pcap") {
+			onAir++
+		} else {
+			onDisk++
+		}
+	}
+	for _, n := range []string{"message", "answer", "note of a position", "file name", "block of the file", "user name alice", "user name carol"} {
+		if !found[n] {
+			t.Errorf("the search does not find %q where nothing is sealed", n)
+		}
+	}
+	t.Logf("%d hits on disk, %d in captures", onDisk, onAir)
+	if onDisk == 0 {
+		t.Error("nothing found on disk")
+	}
+}
+
+// unsealedBinary builds the product with its sealing replaced by identity. The
+// replacement exists in this test only: an overlay for the compiler, no switch
+// in the product.
+func unsealedBinary(t *testing.T) string {
+	t.Helper()
+	root, err := scenario.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	for _, name := range []string{"mesh/identity/aead.go", "mesh/envelope/schedule.go"} {
+		src, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		const call = "cipher.NewGCMWithRandomNonce(block)"
+		if strings.Count(string(src), call) != 1 {
+			t.Fatalf("%s does not seal as this control expects: mend the control", name)
+		}
+		changed := strings.Replace(string(src), call, "unsealed{}, error(nil)\n_ = block", 1) + unsealedCode
+		to := filepath.Join(dir, strings.ReplaceAll(name, "/", "_"))
+		if err := os.WriteFile(to, []byte(changed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		overlay.Replace[filepath.Join(root, name)] = to
+	}
+	raw, err := json.Marshal(overlay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, bin := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "outrider")
+	if err := os.WriteFile(file, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "build", "-overlay", file, "-o", bin, "./node/outrider")
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build without sealing: %v\n%s", err, out)
+	}
+	return bin
+}
+
+// unsealedCode keeps the shape of a sealed message, nonce in front and tag
+// behind, and the content as it is. The tag still tells what belongs together,
+// or nothing would be delivered.
+const unsealedCode = `
+
+type unsealed struct{}
+
+func (unsealed) NonceSize() int { return 0 }
+func (unsealed) Overhead() int  { return 28 }
+
+func (unsealed) Seal(dst, nonce, plaintext, aad []byte) []byte {
+	dst = append(dst, make([]byte, 12)...)
+	dst = append(dst, plaintext...)
+	return append(dst, unsealedTag(plaintext, aad)...)
+}
+
+func (unsealed) Open(dst, nonce, ciphertext, aad []byte) ([]byte, error) {
+	if len(ciphertext) < 28 {
+		return nil, unsealedErr("short")
+	}
+	plaintext, tag := ciphertext[12:len(ciphertext)-16], ciphertext[len(ciphertext)-16:]
+	if string(tag) != string(unsealedTag(plaintext, aad)) {
+		return nil, unsealedErr("changed")
+	}
+	return append(dst, plaintext...), nil
+}
+
+type unsealedErr string
+
+func (e unsealedErr) Error() string { return string(e) }
+
+func unsealedTag(plaintext, aad []byte) []byte {
+	var tag [16]byte
+	h := uint64(14695981039346656037)
+	for _, b := range [][]byte{plaintext, aad} {
+		for _, x := range b {
+			h = (h ^ uint64(x)) * 1099511628211
+		}
+	}
+	for i := range tag {
+		tag[i] = byte(h >> (8 * (uint(i) % 8)))
+	}
+	return tag[:]
+}
+`
