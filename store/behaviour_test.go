@@ -101,6 +101,22 @@ func TestGroupCommit(t *testing.T) {
 	must(t, s.Close())
 }
 
+// So do the transactions of one CommitEach.
+func TestEachSharesSyncs(t *testing.T) {
+	s := open(t, t.TempDir(), store.Options{})
+	put(t, s, 1)
+	before := s.Syncs()
+	var txns [][]store.Op
+	for range 100 {
+		txns = append(txns, []store.Op{newBundle(t, 1000)})
+	}
+	must(t, errors.Join(s.CommitEach(t.Context(), txns)...))
+	if n := s.Syncs() - before; n != 2 {
+		t.Fatalf("%d syncs for 100 transactions, want 2", n)
+	}
+	must(t, s.Close())
+}
+
 // One call that fails does not take others down with it.
 func TestFailureIsOnesOwn(t *testing.T) {
 	s := open(t, t.TempDir(), store.Options{})

@@ -491,3 +491,51 @@ func TestExpiredCanBeWrittenAgainAndWaitingPutAside(t *testing.T) {
 		t.Errorf("the node has %+v", m)
 	}
 }
+
+// Somebody who types faster than the node answers loses no key, and what they
+// send arrives in their order.
+func TestTypingWhileSending(t *testing.T) {
+	st, _ := withCharlie(t, PageOptions{})
+	release := st.s.HoldAnswers()
+	st.must(st.Focus("#compose"))
+	st.must(st.Press("one\r"))
+	until(t, "the first message at the node", func() bool { return len(st.s.Messages()) == 1 })
+	st.must(st.Press("two\r"))
+	if eval[string](st, `document.querySelector('#compose').value`) != "two" {
+		t.Error("what was typed meanwhile is lost, or is mixed with what is being sent")
+	}
+	release()
+	st.must(st.WaitMessage("two"))
+	st.must(st.Wait("the empty draft", `document.querySelector('#compose').value === ''`))
+	ms := st.s.Messages()
+	if len(ms) != 2 || *ms[0].Text != "one" || *ms[1].Text != "two" {
+		t.Errorf("the node has %d messages", len(ms))
+	}
+}
+
+// A failure puts the text back in front of what was typed since.
+func TestFailureWhileTypingKeepsBoth(t *testing.T) {
+	st, _ := withCharlie(t, PageOptions{})
+	release := st.s.HoldAnswers()
+	st.s.Fail("POST /v1/messages", 507, "store_full", "full", "")
+	st.must(st.Focus("#compose"))
+	st.must(st.Press("one\r"))
+	st.must(st.Wait("the draft handed over", `document.querySelector('#compose').value === ''`))
+	st.must(st.Press("tw"))
+	release()
+	st.must(st.WaitText("The node has no room"))
+	if got := eval[string](st, `document.querySelector('#compose').value`); got != "one\ntw" {
+		t.Errorf("the draft is %q", got)
+	}
+}
+
+func TestSameWordsTwiceAreTwoMessages(t *testing.T) {
+	st, _ := withCharlie(t, PageOptions{})
+	for n := range 3 {
+		st.must(st.Send("Yes"))
+		st.must(st.Wait("the messages", fmt.Sprintf(`document.querySelectorAll('#messages .message').length === %d`, n+1)))
+	}
+	if n := len(st.s.Messages()); n != 3 {
+		t.Errorf("the node has %d messages", n)
+	}
+}

@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"image"
 	"time"
 
 	"outrider/field-tests/browser/fakeapi"
@@ -69,4 +70,13 @@ func fillWorld(s *fakeapi.Server) map[string]fakeapi.Person {
 	core := ago(3 * time.Hour)
 	s.SetBanner(fakeapi.Banner{State: "contact", Contacts: 2, CoreLast: &core})
 	return p
+}
+
+// whiteImage is a white square, the worst a picture can be at night.
+func whiteImage(side int) image.Image {
+	img := image.NewGray(image.Rect(0, 0, side, side))
+	for i := range img.Pix {
+		img.Pix[i] = 255
+	}
+	return img
 }

@@ -22,6 +22,9 @@ import (
 func TestMain(m *testing.M) {
 	code := m.Run()
 	scenario.Clean()
+	if met.dir != "" {
+		_ = os.RemoveAll(met.dir)
+	}
 	os.Exit(code)
 }
 

@@ -54,7 +54,7 @@ type field struct {
 
 // newField sets the nodes up in namespaces on a lossy medium. Alpha and Charlie
 // are out of each other's reach; whom Bravo reaches, the story decides.
-func newField(t *testing.T, ctx context.Context, bin string, wrap map[string][]string) *field {
+func newField(t *testing.T, ctx context.Context, bins map[string]string, wrap map[string][]string) *field {
 	t.Helper()
 	f := &field{dir: t.TempDir()}
 	off := false
@@ -64,7 +64,7 @@ func newField(t *testing.T, ctx context.Context, bin string, wrap map[string][]s
 		Links: []linkemu.Change{},
 	})
 	newBox := func(name string) (*scenario.Box, error) {
-		b := scenario.NewBoxAlone(f.dir, name, bin, f.world.Addr(name, "air").String())
+		b := scenario.NewBoxAlone(f.dir, name, bins[name], f.world.Addr(name, "air").String())
 		b.Wrap = wrap[name]
 		node := f.world.Node(name)
 		b.Launch = func(cmd *exec.Cmd) error {
@@ -87,6 +87,11 @@ func newField(t *testing.T, ctx context.Context, bin string, wrap map[string][]s
 	f.Story = scenario.NewStory(ctx, trio, testWriter{t})
 	f.Hears = f.hears
 	return f
+}
+
+// everywhere runs one binary on all nodes.
+func everywhere(bin string) map[string]string {
+	return map[string]string{"alpha": bin, "bravo": bin, "charlie": bin}
 }
 
 // hears lets Bravo reach one of the two, by the air itself.
@@ -145,7 +150,7 @@ func play(t *testing.T, f *field, limit time.Duration) {
 // M01, M04, M05, F01, F05, L01, M16. Afterwards nothing that was said can be
 // found on any disk or in any capture (decisions.md 29).
 func TestStoryAcrossBrokenMesh(t *testing.T) {
-	f := newField(t, t.Context(), scenario.Binary(t), nil)
+	f := newField(t, t.Context(), everywhere(scenario.Binary(t)), nil)
 	play(t, f, 2*time.Minute)
 	f.finish(t)
 	search, err := plainsearch.New(needles(t, f.Story))
@@ -165,7 +170,7 @@ func TestStoryAcrossBrokenMesh(t *testing.T) {
 // sealing replaced by identity the same search must find everything that the
 // story said, on disks and in captures.
 func TestPlaintextSearchFindsUnsealed(t *testing.T) {
-	f := newField(t, t.Context(), unsealedBinary(t), nil)
+	f := newField(t, t.Context(), everywhere(unsealedBinary(t)), nil)
 	play(t, f, 2*time.Minute)
 	f.finish(t)
 	all := needles(t, f.Story)
@@ -217,7 +222,7 @@ func unsealedBinary(t *testing.T) string {
 		if strings.Count(string(src), call) != 1 {
 			t.Fatalf("%s does not seal as this control expects: mend the control", name)
 		}
-		changed := strings.Replace(string(src), call, "unsealed{}, error(nil)\n_ = block", 1) + unsealedCode
+		changed := strings.Replace(string(src), call, "plainly{}, error(nil)\n_ = block", 1) + unsealedCode
 		to := filepath.Join(dir, strings.ReplaceAll(name, "/", "_"))
 		if err := os.WriteFile(to, []byte(changed), 0o600); err != nil {
 			t.Fatal(err)
@@ -245,18 +250,18 @@ func unsealedBinary(t *testing.T) string {
 // or nothing would be delivered.
 const unsealedCode = `
 
-type unsealed struct{}
+type plainly struct{}
 
-func (unsealed) NonceSize() int { return 0 }
-func (unsealed) Overhead() int  { return 28 }
+func (plainly) NonceSize() int { return 0 }
+func (plainly) Overhead() int  { return 28 }
 
-func (unsealed) Seal(dst, nonce, plaintext, aad []byte) []byte {
+func (plainly) Seal(dst, nonce, plaintext, aad []byte) []byte {
 	dst = append(dst, make([]byte, 12)...)
 	dst = append(dst, plaintext...)
 	return append(dst, unsealedTag(plaintext, aad)...)
 }
 
-func (unsealed) Open(dst, nonce, ciphertext, aad []byte) ([]byte, error) {
+func (plainly) Open(dst, nonce, ciphertext, aad []byte) ([]byte, error) {
 	if len(ciphertext) < 28 {
 		return nil, unsealedErr("short")
 	}

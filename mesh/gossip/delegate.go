@@ -94,7 +94,7 @@ func (g *Gossip) vouched(id identity.NodeID, at netip.AddrPort, meta []byte) err
 	g.forgetAddrs(id, m)
 	m.at, m.raw, m.meta = at, append([]byte(nil), meta...), opened
 	for _, ip := range opened.ips(at) {
-		g.owners[netip.AddrPortFrom(ip, at.Port())] = id
+		g.own(id, netip.AddrPortFrom(ip, at.Port()))
 	}
 	if m.live {
 		g.changed(id)
@@ -113,6 +113,16 @@ func (g *Gossip) forgetOne() bool {
 		}
 	}
 	return false
+}
+
+// own notes whose gossip address this is, unless a live member has it: else
+// somebody who is switched off could claim it and take the other along. g.mu
+// is held.
+func (g *Gossip) own(id identity.NodeID, at netip.AddrPort) {
+	if m := g.members[g.owners[at]]; m != nil && m.live {
+		return
+	}
+	g.owners[at] = id
 }
 
 // forgetAddrs takes a member's addresses from the index. g.mu is held.

@@ -310,10 +310,8 @@ func (g *Gossip) met(id identity.NodeID, at netip.AddrPort) {
 	if id == g.self {
 		return
 	}
-	if m := g.members[id]; m == nil || !m.live {
-		if len(g.owners) < 4*maxPeers {
-			g.owners[at] = id
-		}
+	if m := g.members[id]; (m == nil || !m.live) && len(g.owners) < 4*maxPeers {
+		g.own(id, at)
 	}
 }
 

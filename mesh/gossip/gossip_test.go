@@ -62,6 +62,29 @@ func TestGoneAndBackElsewhere(t *testing.T) {
 	}
 }
 
+// After a crash the others still believe in the old address; the node is
+// taken back at the new one when they have given that up.
+func TestCrashedAndBackElsewhere(t *testing.T) {
+	a := start(t, 1, nil)
+	b := start(t, 2, seeds(a))
+	eventually(t, "a and b meet", func() bool { return a.sees(2) && b.sees(1) })
+	port := netip.MustParseAddrPort(b.Addr())
+	a.gate.set(id(2), false) // so that a does not hear it leave
+	b.stop(t)
+	a.gate.set(id(2), true)
+	taken, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(port)) // so that b gets another port
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	b2 := start(t, 2, func(c *Config) { c.Book = b.book })
+	eventually(t, "b is back at another address, in the book too", func() bool {
+		a.book.mu.Lock()
+		defer a.book.mu.Unlock()
+		return a.sees(2) && b2.sees(1) && a.book.peers[id(2)].Gossip[0] == b2.Addr()
+	})
+}
+
 // A probe to a silent peer waits for its interval of two seconds and more.
 // Run does not, and leaves no probe behind.
 func TestRunEndsAmidProbes(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 // and vaults.
 type Store interface {
 	Commit(ctx context.Context, ops ...store.Op) error
+	CommitEach(ctx context.Context, txns [][]store.Op) []error
 	Bundle(id bundle.ID) (store.Record, error)
 	Bundles(q store.Query) iter.Seq2[store.Record, error]
 	Payload(id bundle.ID) ([]byte, error)
@@ -116,6 +117,17 @@ func (m *Memory) Commit(ctx context.Context, ops ...store.Op) error {
 	next.commits++
 	m.content = next
 	return nil
+}
+
+// CommitEach implements Store.
+func (m *Memory) CommitEach(ctx context.Context, txns [][]store.Op) []error {
+	errs := make([]error, len(txns))
+	for i, ops := range txns {
+		if len(ops) > 0 {
+			errs[i] = m.Commit(ctx, ops...)
+		}
+	}
+	return errs
 }
 
 func (c *content) apply(op store.Op, maxBytes uint64) error {

@@ -60,6 +60,7 @@ func Run(t *testing.T, open func(t *testing.T, o store.Options) Store) {
 		{"put again", testPutAgain},
 		{"all or nothing", testAllOrNothing},
 		{"ops see each other", testOpsSeeEachOther},
+		{"each", testEach},
 		{"meta", testMeta},
 		{"delete", testDelete},
 		{"purge records", testPurges},
@@ -220,6 +221,37 @@ func testOpsSeeEachOther(t *testing.T, s Store) {
 	if st := stats(t, s); st.Bundles != 0 || st.Bytes != 0 {
 		t.Fatalf("stats %+v", st)
 	}
+}
+
+// Transactions of one CommitEach are in order and see each other; one that
+// fails leaves the others alone.
+func testEach(t *testing.T, s Store) {
+	p, q := Draft{Payload: []byte("p")}.Put(t), Draft{Payload: []byte("q")}.Put(t)
+	invalid := Draft{Payload: []byte("x")}.Put(t)
+	invalid.Record.ID[0] ^= 1
+	errs := s.CommitEach(t.Context(), [][]store.Op{
+		{p}, {}, {q, store.SetMeta{ID: bundle.ID{9}}}, {invalid}, {store.SetMeta{ID: p.Record.ID, Meta: store.Meta{Due: 3}}},
+	})
+	for i, want := range []error{nil, nil, store.ErrNotFound, store.ErrInvalid, nil} {
+		if !errors.Is(errs[i], want) {
+			t.Errorf("transaction %d: %v, want %v", i, errs[i], want)
+		}
+	}
+	if r, err := s.Bundle(p.Record.ID); err != nil || r.Meta.Due != 3 {
+		t.Errorf("record %+v (%v)", r, err)
+	}
+	_, err := s.Bundle(q.Record.ID)
+	wantErr(t, err, store.ErrNotFound)
+	if errs := s.CommitEach(t.Context(), nil); len(errs) != 0 {
+		t.Errorf("errors of nothing: %v", errs)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	wantErr(t, s.CommitEach(ctx, [][]store.Op{{q}})[0], context.Canceled)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, s.CommitEach(t.Context(), [][]store.Op{{q}})[0], store.ErrClosed)
 }
 
 func testMeta(t *testing.T, s Store) {

@@ -153,6 +153,7 @@ type Server struct {
 	slowCSS  time.Duration
 	fail     map[string]apiError // by "METHOD path"
 	once     map[string]*Message // by Idempotency-Key
+	held     chan struct{}       // answers to messages wait until it is closed
 }
 
 type event struct {
@@ -402,6 +403,35 @@ func (s *Server) LoseNextAnswer(killed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.loseSend, s.killed = true, killed
+}
+
+// HoldAnswers carries messages out but keeps back the answers until release is
+// called.
+func (s *Server) HoldAnswers() (release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	held := make(chan struct{})
+	s.held = held
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.held = nil
+		close(held)
+	})
+}
+
+// wait waits for the release of answers, if they are held.
+func (s *Server) wait(r *http.Request) {
+	s.mu.Lock()
+	held := s.held
+	s.mu.Unlock()
+	if held == nil || r.Method != http.MethodPost || r.URL.Path != "/v1/messages" {
+		return
+	}
+	select {
+	case <-held:
+	case <-r.Context().Done():
+	}
 }
 
 // SlowStyles delays style sheets, so that a page shows what it paints before.

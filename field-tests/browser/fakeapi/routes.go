@@ -69,6 +69,7 @@ func (s *Server) routes() *http.ServeMux {
 			lose := s.loseSend && pattern == "POST /v1/messages" && err == nil
 			s.loseSend, s.down = s.loseSend && !lose, s.down || lose && s.killed
 			s.mu.Unlock()
+			s.wait(r)
 			switch {
 			case lose:
 				hangUp(w)
@@ -99,6 +100,7 @@ func (s *Server) api(w http.ResponseWriter, r *http.Request) {
 	planned, broken := s.fail[r.Method+" "+r.URL.Path]
 	s.mu.Unlock()
 	if broken {
+		s.wait(r)
 		answerError(w, &planned)
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"log/slog"
 	"time"
 
 	"outrider/mesh/cla"
@@ -45,7 +46,7 @@ func (l *Layer) welcome(ctx context.Context, s session, v *visitor) {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		l.log.Info("peer not admitted", "peer", c.Peer().Short(), "err", err)
+		l.log.Log(ctx, l.refused.level(slog.LevelInfo), "peer not admitted", "peer", c.Peer().Short(), "err", err)
 		return
 	}
 	v.leave()

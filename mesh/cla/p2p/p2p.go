@@ -30,6 +30,7 @@ import (
 	"github.com/libp2p/go-libp2p/gologshim"
 	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
+	"github.com/quic-go/quic-go"
 	"golang.org/x/sync/errgroup"
 
 	"outrider/mesh/cla"
@@ -89,9 +90,12 @@ type Layer struct {
 	self     identity.NodeID
 	key      crypto.PrivKey
 	noise    *noise.Transport
+	resetKey quic.StatelessResetKey
 	instance []byte // tells one run of this node from another
 
 	door    *door
+	refused sparse // what is logged of strangers
+	starved sparse // what is logged of failed accepts
 	memory  *budget
 	dialing chan struct{} // a place for each dial in progress
 	ready   chan struct{} // closed when Run listens
@@ -134,6 +138,10 @@ func New(c Config) (*Layer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("p2p: new: %v", err)
 	}
+	reset, err := quicResetKey(c.Key)
+	if err != nil {
+		return nil, fmt.Errorf("p2p: new: %v", err)
+	}
 	instance := make([]byte, instanceSize)
 	if _, err := rand.Read(instance); err != nil {
 		return nil, fmt.Errorf("p2p: new: %v", err)
@@ -143,7 +151,7 @@ func New(c Config) (*Layer, error) {
 		admission: c.Admission, gate: c.Gate, profile: c.Profile, listen: c.Listen,
 		features: c.Features, versions: [2]uint16{c.protocolMin, c.protocolMax},
 		now: c.Now, log: c.Log,
-		self: c.Key.Public().NodeID(), key: key, noise: nt, instance: instance,
+		self: c.Key.Public().NodeID(), key: key, noise: nt, resetKey: reset, instance: instance,
 		door:    newDoor(c.Profile.HelloTimeout / graceShare),
 		memory:  newBudget(maxMemory),
 		dialing: make(chan struct{}, maxDials),
@@ -270,6 +278,25 @@ func (l *Layer) quicPort() *quicPort {
 		return nil
 	}
 	return l.quic[0]
+}
+
+// A sparse log line is written at most once a minute at the level meant for
+// operators, however many strangers call for it, and else as Debug.
+type sparse struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+const sparseEvery = time.Minute
+
+func (s *sparse) level(of slog.Level) slog.Level {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); s.last.IsZero() || now.Sub(s.last) >= sparseEvery {
+		s.last = now
+		return of
+	}
+	return slog.LevelDebug
 }
 
 // isTimeout reports whether err is a deadline that passed.

@@ -212,6 +212,35 @@ func TestRestartedPeer(t *testing.T) {
 	}
 }
 
+// A node that was killed says no goodbye on QUIC, but when it is back it
+// resets what it does not know.
+func TestRestartIsNoticedOnQUIC(t *testing.T) {
+	set := func(c *Config) {
+		c.Profile = quick(cla.LAN, true)
+		c.Profile.KeepAlive = time.Hour
+	}
+	a, b := start(t, newLayer(t, 0, set)), start(t, newLayer(t, 1, set))
+	r := newRelay(t, b.Addrs()[0])
+	if err := a.Dial(soon(t), b.self, []string{r.addr}); err != nil {
+		t.Fatal(err)
+	}
+	la := a.next(t)
+	if _, ok := la.(*link).conn.session.(*quicSession); !ok {
+		t.Fatal("the link is not on QUIC")
+	}
+	r.silence(true)
+	b.stop(t)()
+	start(t, newLayer(t, 1, func(c *Config) {
+		set(c)
+		c.Listen = b.Addrs()
+	}))
+	r.silence(false)
+	if err := la.Send(soon(t), make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	wantEnd(t, la)
+}
+
 func TestIdleLinkIsClosed(t *testing.T) {
 	idle := func(c *Config) { c.Profile.IdleClose = 300 * time.Millisecond }
 	a, b, la, lb := linked(t, newLayer(t, 0, idle), newLayer(t, 1, idle))

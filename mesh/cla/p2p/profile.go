@@ -47,7 +47,7 @@ func ProfileOf(c cla.Class) Profile {
 		return Profile{
 			Class: cla.LAN, RateBps: 100_000_000, QUIC: true,
 			DialTimeout: 5 * time.Second, HelloTimeout: 10 * time.Second,
-			WriteTimeout: time.Minute, KeepAlive: 15 * time.Second,
+			WriteTimeout: time.Minute, KeepAlive: 20 * time.Second,
 			Unsent: 256 << 10, Message: 64 << 10, Window: 1 << 20,
 		}
 	}

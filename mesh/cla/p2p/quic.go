@@ -2,6 +2,8 @@ package p2p
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -53,7 +55,9 @@ func (l *Layer) openQUIC(addr string) (*quicPort, error) {
 		return nil, err
 	}
 	q := &quicPort{identity: id, conf: l.quicConfig()}
-	q.tr = &quic.Transport{Conn: conn, ConnContext: l.knockQUIC, VerifySourceAddress: l.crowded}
+	q.tr = &quic.Transport{
+		Conn: conn, ConnContext: l.knockQUIC, VerifySourceAddress: l.crowded, StatelessResetKey: &l.resetKey,
+	}
 	q.ln, err = q.tr.Listen(&tls.Config{
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 			conf, _ := id.ConfigForPeer("")
@@ -173,10 +177,20 @@ func (q *quicPort) dial(ctx context.Context, id identity.NodeID, addr string) (s
 	return s, nil
 }
 
+// quicResetKey is the same for every run of a node, so that peers learn at
+// their next packet that it has restarted. The derivation is go-libp2p's.
+func quicResetKey(k identity.PrivateKey) (key quic.StatelessResetKey, err error) {
+	seed := k.Seed()
+	b, err := hkdf.Key(sha256.New, seed[:], nil, "libp2p quic stateless reset key", len(key))
+	if err != nil {
+		return key, err
+	}
+	return quic.StatelessResetKey(b), nil
+}
+
 // hostKey converts a node's key for libp2p.
 func hostKey(k identity.PrivateKey) (crypto.PrivKey, error) {
 	seed, pub := k.Seed(), k.Public()
-	defer clear(seed[:])
 	return crypto.UnmarshalEd25519PrivateKey(append(seed[:], pub[:]...))
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -73,7 +74,7 @@ func (l *Layer) acceptTCP(ctx context.Context, ln net.Listener) error {
 		if err != nil {
 			// Out of descriptors, or a connection that ended before we took
 			// it: the listener itself is fine.
-			l.log.Warn("accept failed", "err", err)
+			l.log.Log(ctx, l.starved.level(slog.LevelWarn), "connection not accepted", "err", err)
 			if !pause(ctx, acceptPause) {
 				return nil
 			}

@@ -363,26 +363,30 @@ function sent(m) {
 }
 
 /**
- * Sends the draft's text. The draft is emptied only when the node has said
- * that the message is durable. When no answer came it may have been taken all
- * the same: then the draft is marked unsure and settled by what the node
- * tells next.
+ * Sends the draft's text and empties the draft for the next one. Until the node
+ * has said that the message is durable its text is held here, and put back in
+ * front of what was typed since when that does not happen. When no answer came
+ * the node may have taken it all the same: then the draft is marked unsure and
+ * settled by what the node tells next.
  */
 export async function sendDraft(peer) {
   const d = draftFor(peer);
-  const text = d.text;
-  const conversation = conversationWith(peer)?.id;
-  const known = new Set((state.threads.get(conversation)?.messages ?? []).map((m) => m.id));
+  const { text, precedence, ttl } = d;
+  const body = { to: peer, text, ...options(d) };
+  const known = new Set((state.threads.get(conversationWith(peer)?.id)?.messages ?? []).map((m) => m.id));
+  if (d.key?.of !== JSON.stringify(body)) d.key = { of: JSON.stringify(body), once: api.newKey() }; // sent again unchanged, it is the same act
+  const { key } = d;
+  Object.assign(d, { text: '', precedence: 'ROUTINE', ttl: 0, unsure: null });
+  changed('drafts');
   try {
-    const body = { to: peer, text, ...options(d) };
-    if (d.key?.of !== JSON.stringify(body)) d.key = { of: JSON.stringify(body), once: api.newKey() }; // sent again unchanged, it is the same act
-    const m = await api.send(body, d.key.once);
-    if (d.text === text) d.text = '';
-    Object.assign(d, { precedence: 'ROUTINE', ttl: 0, unsure: null, key: null });
+    const m = await api.send(body, key.once);
+    d.key = null; // the same words again are another message
     return sent(m);
   } catch (e) {
+    Object.assign(d, { text: d.text ? `${text}\n${d.text}` : text, precedence, ttl, key });
     d.unsure = e.code === 'unreachable' ? { text, known } : null;
     for (const thread of state.threads.values()) settleDrafts(thread.messages); // its event may have been faster than the failure
+    changed('drafts');
     if (d.unsure === null && e.code === 'unreachable') return null;
     soon('thread');
     throw e;
@@ -395,9 +399,9 @@ function settleDrafts(messages) {
     if (!d.unsure) continue;
     const { text, known } = d.unsure;
     if (!messages.some((m) => isOwn(m) && m.to?.id === peer && m.text === text && !known.has(m.id))) continue;
-    if (d.text === text) d.text = '';
-    d.unsure = null;
-    d.key = null;
+    if (d.text === text) Object.assign(d, { text: '', precedence: 'ROUTINE', ttl: 0 });
+    else if (d.text.startsWith(`${text}\n`)) d.text = d.text.slice(text.length + 1);
+    Object.assign(d, { unsure: null, key: null });
     changed('drafts');
   }
 }

@@ -93,24 +93,29 @@ function paintLimit(c) {
   if (over > 0) replace(c.error, icon('warn'), h('span', t('compose.too_long', { n: over })));
   else if (c.over) replace(c.error);
   c.over = over > 0;
-  c.send.disabled = c.busy || over > 0;
+  c.send.disabled = over > 0;
 }
 
 async function send(c) {
-  if (c.busy || c.over || !c.draft.text.trim()) return;
-  c.busy = true;
-  c.send.disabled = true;
+  if (c.over || !c.draft.text.trim()) return;
+  if (c.busy) { // messages go one after the other, in the order they were typed
+    c.again = true;
+    return;
+  }
+  Object.assign(c, { busy: true, again: false });
   replace(c.error);
+  closeOptions(c);
   try {
     await model.sendDraft(c.peer);
-    closeOptions(c);
     c.onsent();
   } catch (e) {
+    c.again = false;
     const words = e.code === 'unreachable' ? t('error.unsure') : errorText(e);
     if (e.status !== 401) replace(c.error, icon('warn'), h('span', words));
   }
   c.busy = false;
   show(c);
+  if (c.again) send(c);
 }
 
 function attach(c, files) {
