@@ -20,9 +20,9 @@ const (
 type controlHead struct {
 	slot   uint32
 	number uint64
-	day    Time // begin of the day that the next two count
-	today  int  // higher numbers
-	swaps  int  // other headers around the same number
+	day    Time         // begin of the day that the next two count
+	today  int          // higher numbers
+	swaps  int          // other headers around the same number
 	undo   *controlHead // what it superseded, until it is stored
 	at     ref
 }

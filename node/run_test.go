@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -46,12 +47,14 @@ func onLoopback(t *testing.T) config.Config {
 // taken keeps freeAddr from giving one address twice.
 var taken = map[string]bool{}
 
+// freeAddr returns an address that is free for tcp and udp. Its port is none
+// that the kernel gives to connections meanwhile.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
 		addr := l.Addr().String()
 		l.Close()

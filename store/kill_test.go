@@ -149,7 +149,7 @@ func buildPowerCut(t *testing.T) string {
 	t.Helper()
 	const module = "github.com/dgraph-io/ristretto/v2"
 	dir := t.TempDir()
-	must(t, os.CopyFS(filepath.Join(dir, "ristretto"), os.DirFS(goOutput(t, "list", "-m", "-f", "{{.Dir}}", module))))
+	must(t, os.CopyFS(filepath.Join(dir, "ristretto"), os.DirFS(goOutput(t, "list", "-mod=mod", "-m", "-f", "{{.Dir}}", module))))
 	for _, name := range []string{"mmap_linux.go", "mremap_size.go", "mremap_nosize.go"} {
 		original := filepath.Join(dir, "ristretto", "z", name)
 		if _, err := os.Stat(original); err != nil {

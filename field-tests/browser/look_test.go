@@ -17,7 +17,7 @@ type screen struct {
 	show func(st *stage)
 }
 
-func page(name string) screen {
+func whole(name string) screen {
 	return screen{name, func(st *stage) {
 		st.t.Helper()
 		st.must(st.Go("#/" + name))
@@ -62,7 +62,7 @@ var screens = []screen{
 		st.must(st.Press("\u001b"))
 		st.must(st.Fill("#search", "nobody"))
 	}},
-	page("people"), page("files"), page("mesh"), page("status"), page("settings"),
+	whole("people"), whole("files"), whole("mesh"), whole("status"), whole("settings"),
 }
 
 // eachScreen calls look on the login and on every screen, on a phone and on a

@@ -9,10 +9,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -60,13 +62,14 @@ func NewBoxAlone(parent, name, bin, ip string) *Box {
 	return b
 }
 
-// freePorts finds ports that are free for tcp and udp alike.
+// freePorts finds ports that are free for tcp and udp alike, below those the
+// kernel gives to connections: a node may come up long after they were chosen.
 func freePorts(ip string, n int) ([]int, error) {
 	var ports []int
-	for range 100 {
-		l, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
+	for range 1000 {
+		l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(10_000+rand.IntN(20_000))))
 		if err != nil {
-			return nil, err
+			continue
 		}
 		defer l.Close()
 		p, err := net.ListenPacket("udp", l.Addr().String())

@@ -63,7 +63,7 @@ func (s *Story) Close() error {
 // Play runs the story. With Bravo missing nothing can arrive, and it fails
 // after a while.
 func (s *Story) Play(ctx context.Context, withBravo bool) error {
-	if err := s.raise(ctx, withBravo); err != nil {
+	if err := s.Raise(ctx, withBravo); err != nil {
 		return err
 	}
 	if err := s.outbound(ctx, withBravo); err != nil {
@@ -72,9 +72,9 @@ func (s *Story) Play(ctx context.Context, withBravo bool) error {
 	return s.inbound(ctx)
 }
 
-// raise brings the nodes up and people in. Charlie enters through Bravo, which
+// Raise brings the nodes up and people in. Charlie enters through Bravo, which
 // never heard of it, and stays with it until everything known is exchanged.
-func (s *Story) raise(ctx context.Context, withBravo bool) error {
+func (s *Story) Raise(ctx context.Context, withBravo bool) error {
 	if err := s.up(ctx, s.Alpha, s.People[0]); err != nil {
 		return err
 	}
@@ -162,7 +162,7 @@ func (s *Story) outbound(ctx context.Context, withBravo bool) error {
 			return err
 		}
 	}
-	return s.ferry(ctx, withBravo, func() (bool, error) { return s.arrived(ctx) })
+	return s.Ferry(ctx, withBravo, func() (bool, error) { return s.arrived(ctx) })
 }
 
 // killOnTheWay lets Bravo hear Alpha, kills it when the file is under way, and
@@ -200,8 +200,8 @@ func (s *Story) received(ctx context.Context) (uint64, error) {
 	return 0, err
 }
 
-// ferry lets Bravo hear Alpha and Charlie in turn until done.
-func (s *Story) ferry(ctx context.Context, withBravo bool, done func() (bool, error)) error {
+// Ferry lets Bravo hear Alpha and Charlie in turn until done.
+func (s *Story) Ferry(ctx context.Context, withBravo bool, done func() (bool, error)) error {
 	for turn := 0; ; turn++ {
 		side := []string{s.AlphaID, s.CharlieID}[turn%2]
 		if withBravo {
@@ -291,7 +291,7 @@ func (s *Story) inbound(ctx context.Context) error {
 	}
 	s.count(func() { s.sent++ })
 	var counted bool
-	return s.ferry(ctx, true, func() (bool, error) {
+	return s.Ferry(ctx, true, func() (bool, error) {
 		inbox, err := s.Alpha.API.Inbox(ctx)
 		if err != nil {
 			return false, err

@@ -164,9 +164,6 @@ func Run(c Config) (logHash string, stats Stats, violations []string) {
 	if len(w.broken) == 0 {
 		w.checkEnd()
 	}
-	if dbgHook != nil {
-		dbgHook(w)
-	}
 	w.count.Faults = w.faults.String()
 	return hex.EncodeToString(w.log.Sum(nil)[:16]), w.count, w.broken
 }
@@ -272,5 +269,3 @@ func (w *World) everyMinute() {
 	w.checkNow()
 	w.after(time.Minute, w.everyMinute)
 }
-
-var dbgHook func(*World)

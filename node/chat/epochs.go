@@ -24,7 +24,14 @@ const wrapPatience = 24 * time.Hour
 type wrapRecord struct {
 	Epoch envelope.EpochID `cbor:"1,keyasint"`
 	At    int64            `cbor:"2,keyasint"` // s of Clock.Elapsed
+	Own   bool             `cbor:"3,keyasint,omitempty"`
+	// Homes are nodes that serve the reader and have taken it. A locked reader's
+	// node cannot know the epoch's own tags yet, so whatever else of the epoch
+	// they take is at the reader's node too (decisions.md 9). At most maxHomes.
+	Homes []identity.NodeID `cbor:"4,keyasint,omitempty"`
 }
+
+const maxHomes = 4
 
 func (s *Session) loadWraps() error {
 	old := s.elapsed() - int64(s.svc.cfg.MaxTTL/time.Second)
@@ -152,7 +159,7 @@ func (s *Session) noteWraps(ctx context.Context, id envelope.EpochID, wraps []en
 		}
 		b := bundle.Bundle{Header: h, Payload: w.Payload}
 		bundles = append(bundles, b)
-		rec := wrapRecord{Epoch: id, At: s.elapsed()}
+		rec := wrapRecord{Epoch: id, At: s.elapsed(), Own: s.isOwn(w.Device)}
 		s.record(t, recWrap+b.ID().String(), rec)
 		t.then(func() { s.wraps[b.ID()] = rec })
 		if w.NoFS {
@@ -233,6 +240,50 @@ func (s *Session) hostedReaders(t identity.Tag) (out []identity.UserID) {
 		}
 	}
 	return out
+}
+
+// isOwn tells whether a device is one of this user's.
+func (s *Session) isOwn(d identity.DeviceID) bool {
+	dev, ok := s.svc.cfg.Roster.Device(d)
+	return ok && dev.User == s.user
+}
+
+// wrapCarried notes a node that serves the recipient and took an epoch's start,
+// and that what it took before of the epoch is at the recipient's node.
+func (s *Session) wrapCarried(ctx context.Context, ev Carried) error {
+	w := s.wraps[ev.ID]
+	if !ev.AtReader || w.Own || len(w.Homes) >= maxHomes || slices.Contains(w.Homes, ev.Peer) {
+		return nil
+	}
+	w.Homes = append(slices.Clone(w.Homes), ev.Peer)
+	t := s.begin()
+	s.record(t, recWrap+ev.ID.String(), w)
+	t.then(func() { s.wraps[ev.ID] = w })
+	if err := s.commit(ctx, t); err != nil {
+		return err
+	}
+	for id := range s.outgoing {
+		r, err := s.get(id)
+		if err != nil || r.Sealed == nil || r.Sealed.Epoch != w.Epoch || r.State != StateCarried {
+			continue // a row that cannot be read is somebody else's to report
+		}
+		if slices.Contains(s.svc.cfg.Agent.Explain(ctx, r.Sealed.ID).Carriers, ev.Peer) {
+			if err := s.raise(ctx, r, StateAtNode); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// atHome tells whether one of nodes serves the recipient of an epoch.
+func (s *Session) atHome(id envelope.EpochID, nodes ...identity.NodeID) bool {
+	for _, w := range s.wraps {
+		if w.Epoch == id && slices.ContainsFunc(nodes, func(n identity.NodeID) bool { return slices.Contains(w.Homes, n) }) {
+			return true
+		}
+	}
+	return false
 }
 
 // confirmWrap forgets a wrap that its reader has purged, or that has expired.

@@ -36,12 +36,15 @@ func (s *Session) handle(ctx context.Context, ev Event) {
 var rank = map[State]int{StateWaiting: 0, StateFailed: 0, StateQueued: 1, StateCarried: 2, StateAtCore: 3, StateAtNode: 4}
 
 func (s *Session) carried(ctx context.Context, ev Carried) error {
+	if _, ok := s.wraps[ev.ID]; ok {
+		return s.wrapCarried(ctx, ev)
+	}
 	r, err := s.findOrNil(nameBundle, ev.ID[:])
 	if err != nil || r == nil || r.Sealed == nil || r.Sealed.ID != ev.ID {
 		return err
 	}
 	switch {
-	case ev.AtReader:
+	case ev.AtReader || s.atHome(r.Sealed.Epoch, ev.Peer):
 		return s.raise(ctx, r, StateAtNode)
 	case ev.AtCore:
 		return s.raise(ctx, r, StateAtCore)
@@ -106,7 +109,7 @@ func (s *Session) catchUp(ctx context.Context, r *record) error {
 	ex := s.svc.cfg.Agent.Explain(ctx, r.Sealed.ID)
 	st := r.State
 	switch {
-	case ex.AtReader:
+	case ex.AtReader || s.atHome(r.Sealed.Epoch, ex.Carriers...):
 		st = StateAtNode
 	case len(ex.Carriers) > 0:
 		st = StateCarried
