@@ -14,7 +14,6 @@ type queue[T any] struct {
 	mu     sync.Mutex
 	wake   sync.Cond
 	list   []T
-	want   int // do not wake the taker for less
 	closed bool
 }
 
@@ -23,37 +22,28 @@ func (q *queue[T]) init() { q.wake.L = &q.mu }
 func (q *queue[T]) put(v T) {
 	q.mu.Lock()
 	q.list = append(q.list, v)
-	enough := len(q.list) >= q.want
 	q.mu.Unlock()
-	if enough {
-		q.wake.Signal()
-	}
+	q.wake.Signal()
 }
 
 // take waits for work and returns all of it; nil when the queue is closed and
 // empty.
 func (q *queue[T]) take() []T { return q.gather(0, 0) }
 
-// gather is take, but when there is less than want it waits a while for more.
-func (q *queue[T]) gather(want int, most time.Duration) []T {
+// gather is take with patience: as long as more keeps coming it waits on,
+// until nothing came for quiet or most is over.
+func (q *queue[T]) gather(quiet, most time.Duration) []T {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.list) == 0 && !q.closed {
 		q.wake.Wait()
 	}
-	if len(q.list) < want && most > 0 {
-		q.want = want
-		late := time.AfterFunc(most, func() {
-			q.mu.Lock()
-			q.want = 0
-			q.mu.Unlock()
-			q.wake.Signal()
-		})
-		for len(q.list) < q.want && !q.closed {
-			q.wake.Wait()
-		}
-		late.Stop()
-		q.want = 0
+	begin := time.Now()
+	for n := 0; n < len(q.list) && !q.closed && time.Since(begin) < most; {
+		n = len(q.list)
+		q.mu.Unlock()
+		time.Sleep(quiet)
+		q.mu.Lock()
 	}
 	list := q.list
 	q.list = nil

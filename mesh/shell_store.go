@@ -16,13 +16,9 @@ import (
 // gathered while the last commits were being synced goes into the next ones,
 // so that many bundles share one sync.
 func (s *Shell) commitLoop() {
-	var last int           // transactions of the last round
-	var took time.Duration // by it
+	var quiet, most time.Duration
 	for {
-		// Whoever waited for the last round is likely to come back. A
-		// little patience brings them into one sync instead of two; it
-		// never costs more than that sync took.
-		list := s.commits.gather(last, min(took, gatherMost))
+		list := s.commits.gather(quiet, most)
 		if list == nil {
 			return
 		}
@@ -32,7 +28,13 @@ func (s *Shell) commitLoop() {
 			s.post(Committed{s.write(rest[:n])})
 			rest = rest[n:]
 		}
-		last, took = len(list), time.Since(begin)
+		// Those who waited for this round come back one after the other.
+		// Without patience the first of them has a sync to himself and the
+		// rest waits for two. Whoever is alone is not held up.
+		if quiet, most = 0, 0; len(list) > 1 {
+			took := time.Since(begin)
+			quiet, most = min(took/8, gatherQuiet), min(took, gatherMost)
+		}
 	}
 }
 

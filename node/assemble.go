@@ -14,7 +14,6 @@ import (
 	"outrider/mesh/gossip"
 	"outrider/mesh/identity"
 	"outrider/node/chat"
-	"outrider/node/config"
 	"outrider/offline/roster"
 )
 
@@ -48,12 +47,12 @@ func (n *Node) assemble(m *membership) error {
 	if n.links, err = n.newLinks(admission{n.roster}); err != nil {
 		return err
 	}
-	if n.gossip, err = n.newGossip(m, n.book, gossip.ProfileOf(n.class())); err != nil {
+	if n.gossip, err = n.newGossip(m, n.book, gossip.ProfileOf(n.cfg.LinkClass())); err != nil {
 		return err
 	}
 	n.dialer = &dialer{
 		dial: n.links.Dial, connected: n.links.Connected, allowed: n.gate.Allowed, members: n.gossip.Members, changes: n.gossip.Changes(),
-		idle: idleContact(n.class()), peers: map[identity.NodeID]*attempt{}, kick: make(chan struct{}, 1),
+		idle: idleContact(n.cfg.LinkClass()), peers: map[identity.NodeID]*attempt{}, kick: make(chan struct{}, 1),
 	}
 	n.post, n.raw = newPost(n.agent, n.dialer.wakeUp), newRawTags(n.agent, n.dialer.wakeUp)
 	n.chat = chat.New(n.chatConfig(secrets, blobs))
@@ -81,20 +80,9 @@ func (n *Node) limits() mesh.Limits {
 	}
 }
 
-// class is the kind of medium the settings say this node's links run over.
-func (n *Node) class() cla.Class {
-	switch n.cfg.Profile {
-	case config.ProfileRadio:
-		return cla.Radio
-	case config.ProfileWiFi:
-		return cla.WiFi
-	}
-	return cla.LAN
-}
-
 func (n *Node) newLinks(a p2p.Admission) (*p2p.Layer, error) {
 	return p2p.New(p2p.Config{
-		Key: n.home.Key(), Listen: n.cfg.MeshListen(), Admission: a, Gate: n.gate, Profile: p2p.ProfileOf(n.class()), Log: n.log,
+		Key: n.home.Key(), Listen: n.cfg.MeshListen(), Admission: a, Gate: n.gate, Profile: p2p.ProfileOf(n.cfg.LinkClass()), Log: n.log,
 	})
 }
 

@@ -28,7 +28,7 @@ func (n *Node) enrol(ctx context.Context, m *membership, ready func(Ready)) (err
 	if err != nil {
 		return err
 	}
-	g, err := n.newGossip(m, newBook(nil), seeking(gossip.ProfileOf(n.class())))
+	g, err := n.newGossip(m, newBook(nil), seeking(gossip.ProfileOf(n.cfg.LinkClass())))
 	if err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ package scenario
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -66,14 +65,17 @@ func NewBoxAlone(parent, name, bin, ip string) *Box {
 // kernel gives to connections: a node may come up long after they were chosen.
 func freePorts(ip string, n int) ([]int, error) {
 	var ports []int
+	var last error
 	for range 1000 {
 		l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(10_000+rand.IntN(20_000))))
 		if err != nil {
+			last = err
 			continue
 		}
 		defer l.Close()
 		p, err := net.ListenPacket("udp", l.Addr().String())
 		if err != nil {
+			last = err
 			continue
 		}
 		defer p.Close()
@@ -81,7 +83,7 @@ func freePorts(ip string, n int) ([]int, error) {
 			return ports, nil
 		}
 	}
-	return nil, errors.New("no ports free")
+	return nil, fmt.Errorf("no ports free, at last: %w", last)
 }
 
 // Socket is the node's unix socket.

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+
 	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+
+	"outrider/mesh/cla"
 )
 
 func TestEmptyFileIsTheDefault(t *testing.T) {
@@ -198,29 +201,15 @@ func TestLoad(t *testing.T) {
 }
 
 func TestProfiles(t *testing.T) {
-	seen := map[string]bool{}
-	for _, p := range Profiles() {
+	for name, class := range map[string]cla.Class{ProfileLAN: cla.LAN, ProfileWiFi: cla.WiFi, ProfileRadio: cla.Radio} {
 		c := Default()
-		c.Profile = p.Name
+		c.Profile = name
 		if err := c.Validate(); err != nil {
 			t.Error(err)
 		}
-		if got := c.LinkTiming(); got != p {
-			t.Errorf("%s: got %s", p.Name, got.Name)
+		if got := c.LinkClass(); got != class {
+			t.Errorf("%s: class %v", name, got)
 		}
-		g := p.Gossip
-		if seen[p.Name] || g.ProbeTimeout >= g.ProbeInterval || g.RejoinMin <= 0 || g.RejoinMin > g.RejoinMax ||
-			g.PacketBytes < 512 || g.PacketBytes > 1400 || (g.PushPullInterval == 0) == (g.RandomPushPullMin == 0) ||
-			p.Link.IdleClose <= 0 || p.Link.HelloTimeout <= 0 || p.Link.DialTimeout <= 0 || p.Link.WriteTimeout <= 0 {
-			t.Errorf("%s: values out of order: %+v", p.Name, p)
-		}
-		seen[p.Name] = true
-	}
-	if len(seen) != 3 {
-		t.Errorf("%d profiles", len(seen))
-	}
-	if c := Default(); c.LinkTiming().Link.QUIC == false {
-		t.Error("lan without QUIC")
 	}
 }
 
