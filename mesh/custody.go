@@ -145,8 +145,11 @@ func (m *Machine) admitFrom(p *peer, need int64, served bundle.Precedence, mine 
 	if m.idx.len() >= m.lim.Known && !m.forgetOne() {
 		return grant{refusal: DropNoSpace}
 	}
-	if p.bytes+need > m.share(m.relayLimit()) || int64(p.ids)+1 > m.share(int64(m.lim.Known)) {
+	if int64(p.ids)+1 > m.share(int64(m.lim.Known)) {
 		return grant{refusal: DropShare}
+	}
+	if p.bytes+need > m.share(m.relayLimit()) {
+		return m.evictOf(p, need, served)
 	}
 	relayed := m.space.total - m.space.own
 	if (mine || relayed+need <= m.relayLimit()) && m.space.total+need <= m.lim.Bytes {
@@ -181,6 +184,32 @@ func (m *Machine) evict(need int64, served bundle.Precedence) grant {
 		m.space.victims = m.space.victims[:last]
 		g.victims = append(g.victims, r.slot)
 		need -= e.cost()
+	}
+	return g
+}
+
+// evictOf is evict for a neighbour whose share is used up: only its own
+// bundles of lower precedence make room for it.
+func (m *Machine) evictOf(p *peer, need int64, served bundle.Precedence) (g grant) {
+	if served == bundle.Routine {
+		return grant{refusal: DropShare}
+	}
+	var all []uint32
+	for slot, e := range m.idx.all() {
+		if evictable(e) && e.ingress == p.index && e.served() < served {
+			all = append(all, slot)
+		}
+	}
+	slices.SortFunc(all, func(a, b uint32) int { return m.evictOrder(&m.idx.entries[a], &m.idx.entries[b]) })
+	for _, slot := range all {
+		if need <= 0 {
+			break
+		}
+		g.victims = append(g.victims, slot)
+		need -= m.idx.entries[slot].cost()
+	}
+	if need > 0 {
+		return grant{refusal: DropShare}
 	}
 	return g
 }

@@ -17,6 +17,7 @@ import (
 // so that many bundles share one sync.
 func (s *Shell) commitLoop() {
 	var quiet, most time.Duration
+	crowd := 0 // how many came together of late
 	for {
 		list := s.commits.gather(quiet, most)
 		if list == nil {
@@ -31,7 +32,8 @@ func (s *Shell) commitLoop() {
 		// Those who waited for this round come back one after the other.
 		// Without patience the first of them has a sync to himself and the
 		// rest waits for two. Whoever is alone is not held up.
-		if quiet, most = 0, 0; len(list) > 1 {
+		crowd = max(crowd/2, len(list))
+		if quiet, most = 0, 0; crowd > 1 {
 			took := time.Since(begin)
 			quiet, most = min(took/8, gatherQuiet), min(took, gatherMost)
 		}

@@ -143,8 +143,6 @@ func configure(b *scenario.Box, extra string, seeds ...string) error {
 	return os.WriteFile(filepath.Join(b.Dir, "outrider.toml"), []byte(toml), 0o640)
 }
 
-func (d *duo) mark(s string) { d.t.Logf("%s %s", time.Now().Format("05.000"), s) }
-
 func (d *duo) must(err error) {
 	d.t.Helper()
 	if err != nil {
@@ -156,7 +154,7 @@ func (d *duo) must(err error) {
 func (d *duo) up(boxes ...*scenario.Box) {
 	d.t.Helper()
 	for _, b := range boxes {
-		d.mark("up"); d.must(b.Up(d.ctx)); d.mark("is up")
+		d.must(b.Up(d.ctx))
 	}
 }
 
@@ -192,7 +190,7 @@ func keysOfAll(ctx context.Context, b *scenario.Box) error {
 // await waits until the message is in one of the states, as b sees it.
 func (d *duo) await(b *scenario.Box, id string, states ...string) (m scenario.Message) {
 	d.t.Helper()
-	d.mark(fmt.Sprint("await ", states)); defer d.mark("got")
+
 	d.must(scenario.Poll(d.ctx, fmt.Sprintf("state %v at %s", states, b.Name), func() (bool, error) {
 		var err error
 		if m, err = b.API.Message(d.ctx, id); err != nil {

@@ -238,7 +238,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 			}
 		}
 	}
-	if j, _ := json.Marshal(k); len(j) > 2 {
+	if j, _ := json.Marshal([]any{k}); string(j) != "[{}]" {
 		t.Errorf("a key encodes to JSON as %s", j)
 	}
 }

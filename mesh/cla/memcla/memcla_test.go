@@ -106,7 +106,8 @@ func TestSeedRepeats(t *testing.T) {
 	}
 	different := false
 	for seed := range uint64(8) {
-		if survives(seed) != survives(seed) {
+		once, again := survives(seed), survives(seed)
+		if once != again {
 			t.Fatalf("seed %d did not repeat", seed)
 		}
 		different = different || survives(seed) != survives(0)

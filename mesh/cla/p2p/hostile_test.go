@@ -226,12 +226,15 @@ func TestDoor(t *testing.T) {
 	come := func(ip string) *visitor {
 		return d.enter(netip.MustParseAddr(ip), func() { put[ip]++ })
 	}
-	first := come("10.0.0.1")
+	if come("10.0.0.1") == nil {
+		t.Fatal("the first stranger was not let in")
+	}
 	if come("10.0.0.1") != nil || come("::ffff:10.0.0.1") != nil {
 		t.Fatal("two strangers from one address within the grace of the first")
 	}
 	now = now.Add(time.Second)
-	if first = come("10.0.0.1"); first == nil || put["10.0.0.1"] != 1 {
+	first := come("10.0.0.1")
+	if first == nil || put["10.0.0.1"] != 1 {
 		t.Fatal("a silent stranger was not put out for the next from its address")
 	}
 	first.speaks()
