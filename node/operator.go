@@ -52,6 +52,9 @@ func (o operator) Peers(context.Context) []api.Peer {
 		n.log.Warn("peer book not readable", "err", err)
 	}
 	for _, p := range known {
+		if p.ID == n.home.ID() {
+			continue
+		}
 		seen[p.ID] = true
 		out = append(out, api.Peer{ID: p.ID, Name: n.people.NodeName(p.ID), Addrs: p.Addrs, Up: up[p.ID], Blocked: !n.gate.Allowed(p.ID), LastHeard: p.LastHeard})
 	}

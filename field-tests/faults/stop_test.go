@@ -23,7 +23,7 @@ func TestTermDuringUpload(t *testing.T) {
 	d.login(d.b, "bob")
 	content := make([]byte, 3<<20)
 	rand.Read(content)
-	empty := diskUse(t, d.a.Dir)
+	empty := blobUse(t, d.a.Dir)
 
 	body, feed := io.Pipe()
 	sent := make(chan error, 1)
@@ -34,7 +34,7 @@ func TestTermDuringUpload(t *testing.T) {
 	_, err := feed.Write(content[:2<<20])
 	d.must(err)
 	d.must(scenario.Poll(d.ctx, "the first half to be on disk", func() (bool, error) {
-		n := diskUse(t, d.a.Dir) - empty
+		n := blobUse(t, d.a.Dir) - empty
 		return n > 1<<20, fmt.Errorf("%d bytes are", n)
 	}))
 	d.stop(d.a)
@@ -45,7 +45,7 @@ func TestTermDuringUpload(t *testing.T) {
 
 	d.up(d.a)
 	d.login(d.a, "alice")
-	if n := diskUse(t, d.a.Dir) - empty; n > 1<<20 {
+	if n := blobUse(t, d.a.Dir) - empty; n > 1<<20 {
 		t.Errorf("%d bytes of half a file stayed", n)
 	}
 	if in := d.inbox(d.a); len(in) != 0 {
@@ -78,9 +78,8 @@ func (d *duo) sameFile(b *scenario.Box, name string, content []byte) {
 	}))
 }
 
-// diskUse is the length of all files below dir, but those that a database
-// makes ahead of need.
-func diskUse(t *testing.T, dir string) (total int64) {
+// blobUse is how much a node's files take on its disk, in bytes.
+func blobUse(t *testing.T, dir string) (total int64) {
 	t.Helper()
 	err := filepath.WalkDir(filepath.Join(dir, "db", "blobs"), func(_ string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {

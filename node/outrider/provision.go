@@ -101,7 +101,7 @@ func (a *app) initCmd() *cobra.Command {
 explained. It changes nothing in a folder that holds a node already.`,
 		Example:     "  outrider init\n  outrider init --dir /srv/outrider",
 		Args:        cobra.NoArgs,
-		Annotations: exits(exitRefused, exitSetup),
+		Annotations: exits(exitConflict, exitSetup),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := a.dir()
 			if err != nil {
@@ -143,7 +143,7 @@ sealed under the password asked for and stays on this node. The preset bounds
 how long messages live and are carried: standard 30 days, lean 6, opsec 3.`,
 		Example:     "  outrider network create eagle\n  outrider network create eagle --preset lean --password-file admin.pw",
 		Args:        cobra.ExactArgs(1),
-		Annotations: exits(exitRefused, exitConflict, exitSetup),
+		Annotations: exits(exitRefused, exitMissing, exitConflict, exitSetup),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if preset != "standard" && preset != "lean" && preset != "opsec" {
 				return usageError("--preset %q: use standard, lean or opsec", shorten(preset))
@@ -195,7 +195,7 @@ who has both can join.
 With --here the user lives on this node; the user's own password is asked for.`,
 		Example:     "  outrider user add bravo\n  outrider user add bravo --ttl 48h --address 192.168.7.1\n  outrider user add alice --here",
 		Args:        cobra.ExactArgs(1),
-		Annotations: exits(exitRefused, exitConflict, exitBusy, exitSetup),
+		Annotations: exits(exitRefused, exitMissing, exitConflict, exitBusy, exitSetup),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.addUser(cmd.Context(), args[0], f)
 		},

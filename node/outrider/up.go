@@ -42,7 +42,7 @@ acknowledged. Users' keys are locked at the start; the node relays all the same.
 It prints one line when it takes requests; its log goes to standard error.`,
 		Example:     "  outrider up\n  outrider up --dir /srv/outrider --config lab.toml",
 		Args:        cobra.NoArgs,
-		Annotations: exits(exitMissing, exitSetup),
+		Annotations: exits(exitMissing, exitConflict, exitSetup),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.up(cmd.Context(), file)
 		},
