@@ -1,6 +1,8 @@
 package mesh
 
 import (
+	"time"
+
 	"outrider/mesh/bundle"
 )
 
@@ -35,7 +37,7 @@ func (m *Machine) expire() {
 	}
 	m.expiry = never
 	if next != 1<<32-1 {
-		m.expiry = max(fromSecs(next), m.now.Add(sweepSecs*1e9))
+		m.expiry = max(fromSecs(next), m.now.Add(sweepSecs*time.Second))
 	}
 	if len(ops) > 0 {
 		m.commit(func(error) {}, ops...) // a deletion that fails is found again at the next start

@@ -33,7 +33,7 @@ func appendFrame(dst []byte, f Frame) []byte {
 		dst = appendNum(append(dst, byte(f.Scope)), uint64(f.Start))
 		return appendNum(dst, uint64(f.Count))
 	case wantFrame:
-		return appendWords(append(dst, byte(f.Scope), flag(f.Last, 1)), f.Shorts)
+		return appendWords(append(dst, byte(f.Scope), bitIf(f.Last, 1)), f.Shorts)
 	case listFrame:
 		return append(dst, byte(f.Scope))
 	case pickFrame:
@@ -77,7 +77,7 @@ func appendBlobFrame(dst []byte, f Frame) []byte {
 	case blobWantFrame:
 		dst = append(appendNum(dst, f.Pull), f.Root[:]...)
 		dst = appendNum(appendNum(dst, uint64(f.First)), uint64(f.Count))
-		dst = append(appendNum(dst, uint64(f.Offset)), flag(f.Proof, 1))
+		dst = append(appendNum(dst, uint64(f.Offset)), bitIf(f.Proof, 1))
 	case blobEndFrame:
 		dst = appendNum(dst, f.Pull)
 	case proofFrame:
@@ -89,7 +89,7 @@ func appendBlobFrame(dst []byte, f Frame) []byte {
 	return dst
 }
 
-func flag(on bool, bit byte) byte {
+func bitIf(on bool, bit byte) byte {
 	if on {
 		return bit
 	}
@@ -110,7 +110,7 @@ func appendState(dst []byte, f stateFrame) []byte {
 }
 
 func appendTags(dst []byte, f tagsFrame) []byte {
-	dst = append(dst, flag(f.Replace, 1)|flag(f.All, 2))
+	dst = append(dst, bitIf(f.Replace, 1)|bitIf(f.All, 2))
 	for _, set := range [][]uint32{f.Add, f.Remove} {
 		dst = appendNum(dst, uint64(len(set)))
 		dst = appendPart(dst, reconcile.AppendRice(nil, set))
@@ -139,7 +139,7 @@ func appendQuery(dst []byte, query uint64, tag [8]byte, hops uint8) []byte {
 func appendOffer(dst []byte, f offerFrame) []byte {
 	wide := len(f.IDs) > 0
 	dst = appendNum(dst, f.Num)
-	dst = append(dst, flag(wide, 1)|flag(f.Last, 2)|flag(f.Spray, 4)|flag(f.List, 8), byte(f.Scope))
+	dst = append(dst, bitIf(wide, 1)|bitIf(f.Last, 2)|bitIf(f.Spray, 4)|bitIf(f.List, 8), byte(f.Scope))
 	dst = appendNum(dst, f.Upto)
 	if !wide {
 		return appendWords(dst, f.Shorts)

@@ -236,6 +236,9 @@ func (m *Machine) measure(l *link, list []inflight, bytes int) {
 }
 
 func (l *link) nextAlarm() Time {
+	if l.closed {
+		return never
+	}
 	at := min(l.creditAt, l.syncAt, l.checkAt, l.sessionEnd)
 	if l.inflight > 0 || !l.ready {
 		at = min(at, l.progress.Add(l.pace.stall))
@@ -272,8 +275,6 @@ func (m *Machine) hangup(l *link, why string) {
 		return
 	}
 	l.closed, l.ready = true, false
-	l.progress = never.Add(-l.pace.stall - time.Second)
-	l.creditAt, l.syncAt, l.checkAt, l.sessionEnd = never, never, never, never
 	m.emit(Hangup{l.id, why})
 }
 

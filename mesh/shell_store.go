@@ -35,7 +35,7 @@ func (s *Shell) commitLoop() {
 		crowd = max(crowd/2, len(list))
 		if quiet, most = 0, 0; crowd > 1 {
 			took := time.Since(begin)
-			quiet, most = min(took/8, gatherQuiet), min(took, gatherMost)
+			quiet, most = min(took/3, gatherQuiet), min(took, gatherMost)
 		}
 	}
 }

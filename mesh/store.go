@@ -138,7 +138,7 @@ var ErrExtra = errors.New("mesh: stored meta is of an unknown form")
 // Extra encodes what stores have no field of their own for: Stored, Number,
 // Urgent and Served, in 15 bytes.
 func (m Meta) Extra() []byte {
-	b := []byte{extraVersion, flag(m.Urgent, 1), byte(m.Served)}
+	b := []byte{extraVersion, bitIf(m.Urgent, 1), byte(m.Served)}
 	b = binary.BigEndian.AppendUint32(b, m.Stored)
 	return binary.BigEndian.AppendUint64(b, m.Number)
 }

@@ -88,7 +88,7 @@ func (o operator) Links(context.Context) []api.Link {
 func (o operator) SetLink(_ context.Context, node identity.NodeID, up bool) error {
 	n := o.n
 	if err := n.gate.set(node, up); err != nil {
-		return err
+		return provisionError(err)
 	}
 	n.log.Info("gate changed", "peer", node.Short(), "up", up)
 	if n.agent == nil {

@@ -156,5 +156,8 @@ func provisionError(err error) error {
 		errors.Is(err, deeplink.ErrIssuer), errors.Is(err, deeplink.ErrExpired), errors.Is(err, deeplink.ErrTooLarge), errors.Is(err, kdf.ErrParams):
 		return fmt.Errorf("%w: %w", api.ErrLink, err)
 	}
+	if _, ok := errors.AsType[unix.Errno](err); ok {
+		return err // the disk's fault, not the asker's
+	}
 	return fmt.Errorf("%w: %w", err, chat.ErrInvalid)
 }

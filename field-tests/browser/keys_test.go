@@ -2,6 +2,7 @@ package browser
 
 import (
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -67,7 +68,7 @@ func TestKeyboardAloneFromLoginToSend(t *testing.T) {
 
 func TestShortcuts(t *testing.T) {
 	st := in(t, PageOptions{}, func(s *fakeapi.Server) {
-		s.Receive(s.AddUser("Charlie", true, 1), "one", nil)
+		s.Receive(s.AddUser("Charlie", true, 1), "one", func(m *fakeapi.Message) { m.Sent = m.Sent.Add(-time.Hour) })
 		s.Sent(s.AddUser("Delta", true, 1), "two", func(m *fakeapi.Message) { m.State = "failed" })
 	})
 	st.must(st.Wait("the list", `document.querySelectorAll('#chat-list a').length === 2`))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"image/png"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -266,8 +267,7 @@ func TestNoWhiteFrameOnLoad(t *testing.T) {
 	}
 }
 
-// The positive control of the above: a page without the theme's early script
-// does show a frame that is not red.
+// The positive control of the above: a change of theme is seen in the frames.
 func TestRecordingSeesAFrameOfAnotherTheme(t *testing.T) {
 	st := in(t, PageOptions{Light: true}, nil)
 	st.must(st.SetTheme("red"))
@@ -275,20 +275,19 @@ func TestRecordingSeesAFrameOfAnotherTheme(t *testing.T) {
 		if err := st.SetTheme("day"); err != nil {
 			return err
 		}
-		return st.Wait("the day", `document.documentElement.dataset.theme === 'day'`)
+		if _, err := st.Screenshot(); err != nil { // makes the window paint
+			return err
+		}
+		return st.Wait("the day", `new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(true))))`)
 	})
 	st.must(err)
-	until(t, "a frame of the day", func() bool {
-		st.mu.Lock()
-		defer st.mu.Unlock()
-		for _, f := range append(frames, st.frames...) {
-			if foreign, _ := redOnly(t, f); foreign > 10_000 {
-				return true
-			}
-		}
-		_, err := st.Screenshot() // makes the window paint
-		return err != nil
+	seen := slices.ContainsFunc(frames, func(f []byte) bool {
+		foreign, _ := redOnly(t, f)
+		return foreign > 10_000
 	})
+	if !seen {
+		t.Errorf("none of %d frames shows the other theme", len(frames))
+	}
 }
 
 func TestThemeFollowsDeviceUntilChosen(t *testing.T) {
@@ -324,7 +323,7 @@ func TestGermanPage(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	st.must(st.Login(account, password))
-	st.must(st.WaitText("1 Nachricht hängt fest"))
+	st.must(st.WaitText("2 Nachrichten hängen fest"))
 	st.must(st.WaitText("In Kontakt mit 2 Knoten"))
 	st.must(st.OpenChat("Charlie"))
 	st.must(st.WaitText("unterwegs"))
@@ -334,7 +333,7 @@ func TestGermanPage(t *testing.T) {
 	st.must(st.Go("#/settings"))
 	st.must(st.ClickText("English"))
 	st.must(st.WaitText("Appearance"))
-	st.must(st.WaitText("1 message is stuck"))
+	st.must(st.WaitText("2 messages are stuck"))
 	if got := eval[string](st, `document.documentElement.lang + location.search`); got != "en?lang=en" {
 		t.Errorf("language %s", got)
 	}
@@ -389,7 +388,8 @@ func TestFirstLoadBytes(t *testing.T) {
 		st.must(st.Go("#/" + name))
 	}
 	for _, r := range st.Requests()[before:] {
-		if !strings.Contains(r.URL, "/v1/") && !strings.HasPrefix(r.URL, "blob:") {
+		icon := strings.HasSuffix(r.URL, "/icon.svg") // for the tab; the browser takes it when it has time
+		if !strings.Contains(r.URL, "/v1/") && !strings.HasPrefix(r.URL, "blob:") && !icon {
 			t.Errorf("the screens fetch %s later", r.URL)
 		}
 	}

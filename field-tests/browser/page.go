@@ -221,7 +221,7 @@ func Eval[T any](p *Page, expression string) (T, error) {
 func (p *Page) Wait(what, condition string) error {
 	end := time.Now().Add(Patience)
 	for {
-		ok, err := Eval[bool](p, `Boolean(`+condition+`)`)
+		ok, err := Eval[bool](p, `(async () => Boolean(await (`+condition+`)))()`)
 		if ok && err == nil {
 			return nil
 		}

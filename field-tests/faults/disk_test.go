@@ -2,12 +2,14 @@ package faults
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -124,10 +126,19 @@ func TestFullDisk(t *testing.T) {
 	d.must(err)
 	taken = append(taken, m.ID)
 
-	disk.fill(39 * mb) // below the floor
+	p := &pair{a: d.a, b: d.b, tag: rawTag}
+	l := &ledger{acked: map[[32]byte]bool{}, seen: map[[32]byte]bool{}}
+	work, enough := context.WithCancel(d.ctx)
+	defer enough()
+	var worker sync.WaitGroup
+	worker.Go(func() { p.submit(work, l, 7) })
+	d.must(scenario.Poll(d.ctx, "the load to begin", func() (bool, error) { return l.size() > 0, nil }))
+	disk.fill(39 * mb) // below the floor, under load
 	d.refusesMail(file)
 	disk.fill(0)
 	d.refusesMail(file)
+	enough()
+	worker.Wait()
 	d.failsWith(d.a, []string{"link", "down", d.bID}, "no space left")
 	for _, id := range taken {
 		d.await(d.a, id, "queued")
@@ -147,6 +158,15 @@ func TestFullDisk(t *testing.T) {
 	}
 	d.sameFile(d.b, "before.bin", file)
 	d.sameFile(d.b, "after.bin", file)
+	watching, stop := context.WithCancel(d.ctx)
+	defer stop()
+	worker.Go(func() { p.watch(watching, l) })
+	d.must(scenario.Poll(d.ctx, "bundles acknowledged while the disk ran full", func() (bool, error) {
+		m := l.missing()
+		return m == 0, fmt.Errorf("%d of %d are missing", m, len(l.acked))
+	}))
+	stop()
+	worker.Wait()
 	if in := d.inbox(d.b); len(in) != 8 {
 		t.Errorf("bob has %d messages, want the 8 that were taken", len(in))
 	}

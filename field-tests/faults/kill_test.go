@@ -89,6 +89,13 @@ func (l *ledger) missing() int {
 	return n
 }
 
+// size is how many bundles were acknowledged.
+func (l *ledger) size() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.acked)
+}
+
 // submit sends bundles one by one until ctx ends, and notes those that the
 // node acknowledged.
 func (p *pair) submit(ctx context.Context, l *ledger, seed uint64) {

@@ -49,7 +49,7 @@ func TestFileArrivesPieceByPiece(t *testing.T) {
 		if got.File.Complete || got.File.Have != 10*blob.LeafSize || got.Reason.Code != "file_underway" {
 			t.Errorf("after ten leaves: %+v %+v", got.File, got.Reason)
 		}
-		if sent := p.da.wantState(m.ID, StateCarried); sent.Delivered != 0 || sent.Reason.Code != "file_underway" {
+		if sent := p.da.wantState(m.ID, StateAtNode); sent.Delivered != 0 || sent.Reason.Code != "file_underway" {
 			t.Errorf("the sender sees %d delivered, %+v", sent.Delivered, sent.Reason)
 		}
 		view, _, err := p.db.session().OpenFile(t.Context(), got.ID)
@@ -385,7 +385,7 @@ func TestUpdatesFollowTheMessage(t *testing.T) {
 			}
 		}
 		p.a.mu.Unlock()
-		if fmt.Sprint(states) != "[queued carried delivered]" {
+		if fmt.Sprint(states) != "[queued at-node delivered]" {
 			t.Errorf("screens saw %v", states)
 		}
 	})

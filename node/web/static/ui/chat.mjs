@@ -6,7 +6,7 @@ import * as model from '../model.mjs';
 import { state } from '../model.mjs';
 import { announce, button, errorText, isOwn, name, nameText, nameWarning, shortID } from './parts.mjs';
 import { avatar } from './chats.mjs';
-import { messageItem, signature } from './message.mjs';
+import { foldAll, messageItem, signature } from './message.mjs';
 import { composer } from './composer.mjs';
 
 const NEAR_BOTTOM = 80; // px; nearer than this and new messages scroll the view
@@ -20,7 +20,7 @@ export function chatView(peer, conversation) {
   const view = { peer, conversation, error: null, seen: null, below: 0 };
   build(view);
   const stop = [
-    model.on('thread', () => paintMessages(view)),
+    model.on(['thread', 'preview'], () => paintMessages(view)),
     model.on(['conversations', 'users', 'session'], () => { adopt(view); paintHead(view); }),
   ];
   const attention = () => { if (document.visibilityState === 'visible') read(view); };
@@ -29,6 +29,7 @@ export function chatView(peer, conversation) {
   view.leave = () => {
     stop.forEach((f) => f());
     view.composer.leave();
+    foldAll();
     document.removeEventListener('visibilitychange', attention);
     removeEventListener('focus', attention);
     if (state.open === view.conversation) state.open = null;

@@ -4,6 +4,7 @@ import { icon } from '../lib/icons.mjs';
 import * as text from '../lib/text.mjs';
 import { ago, clock, fullTime, now, number, t } from '../lib/i18n.mjs';
 import * as api from '../lib/api.mjs';
+import { changed } from '../model.mjs';
 import { formatLatLon, toMGRS } from '../lib/position.mjs';
 import { aged, announce, button, bytes, errorText, expiryChip, isOwn, nameText, percent, percentText, precedenceChip, precedenceOf, progress, reasonText, stateMark, stateWord } from './parts.mjs';
 import { details } from './details.mjs';
@@ -14,7 +15,7 @@ const MAX_PREVIEW = 8 << 20; // bytes
 const PICTURES = new Set(['image/png', 'image/jpeg', 'image/webp', 'image/gif']); // what the browser decodes for certain, nothing that is a document
 
 /** What decides whether a message must be drawn again. */
-export const signature = (m, language) => JSON.stringify([m, language]);
+export const signature = (m, language) => JSON.stringify([m, language, pictures.has(m.id)]);
 
 export function messageItem(m) {
   const own = isOwn(m);
@@ -39,20 +40,21 @@ function stateButton(m) {
 }
 
 function content(m) {
-  if (m.type === 'text') return textContent(m.text);
+  if (m.type === 'text') return textContent(m);
   if (m.type === 'file' && m.file) return fileContent(m);
   if (m.type === 'location' && m.location) return positionContent(m);
   if (m.state === 'recalled') return h('p', { class: 'quiet' }, t('message.recalled_text'));
   return h('p', { class: 'quiet' }, t('message.unknown', { type: text.label(m.type, 40) }));
 }
 
-function textContent(raw) {
-  const whole = text.plain(raw);
+function textContent(m) {
+  const whole = text.plain(m.text);
   const el = h('p', { class: 'text', dir: 'auto' });
-  if (whole.length <= LONG_TEXT * 1.2) return replace(el, whole);
+  if (whole.length <= LONG_TEXT * 1.2 || unfolded.has(m.id)) return replace(el, whole);
   const cut = whole.slice(0, LONG_TEXT).replace(/[\ud800-\udbff]$/, '');
   replace(el, `${cut}…`);
   const more = button(t('message.show_all', { n: whole.length - cut.length }), () => {
+    unfolded.add(m.id);
     replace(el, whole);
     more.remove();
   }, { kind: 'quiet' });
@@ -80,43 +82,62 @@ function fileProgress(f, shown) {
 }
 
 function fileActions(m, shown) {
-  const picture = h('div', { class: 'picture' });
+  const place = h('div', { class: 'picture' });
   return h('div', { class: 'file-actions' },
     h('a', { class: 'button', href: api.fileURL(m.id), download: text.fileName(m.file.name), 'data-focus': 'download', 'aria-label': t('file.download_name', { name: shown }) }, icon('download'), h('span', t('file.download'))),
-    PICTURES.has(m.file.media_type) && Number(m.file.size) <= MAX_PREVIEW ? previewButton(m, picture) : null, picture);
+    PICTURES.has(m.file.media_type) && Number(m.file.size) <= MAX_PREVIEW ? previewButton(m, place) : null, place);
+}
+
+// What the user has unfolded stays so when a message is drawn again for a new
+// state, and is folded when the conversation is left.
+const unfolded = new Set(); // message ids of long texts
+const pictures = new Map(); // message id -> object URL
+
+/** Folds everything and gives the pictures' memory back. */
+export function foldAll() {
+  unfolded.clear();
+  pictures.forEach((url) => URL.revokeObjectURL(url));
+  pictures.clear();
 }
 
 /** Pictures are decoded only when asked for: a decoder is a target. */
-function previewButton(m, picture) {
-  let url = null;
-  const close = () => {
-    if (url) URL.revokeObjectURL(url);
-    url = null;
-    replace(picture);
-    replace(face, t('file.preview'));
+function previewButton(m, place) {
+  const face = h('span');
+  const b = h('button', { type: 'button', class: 'button', 'data-focus': 'preview', onclick: () => (pictures.has(m.id) ? fold() : unfold()) }, icon('eye'), face);
+  const paint = () => {
+    const open = pictures.has(m.id);
+    replace(face, t(open ? 'file.preview_close' : 'file.preview'));
+    b.setAttribute('aria-expanded', String(open));
+    replace(place, open ? picture(m, place, fold) : null);
   };
-  const face = h('span', t('file.preview'));
-  return h('button', { type: 'button', class: 'button', 'aria-expanded': 'false', onclick: async (e) => {
-    const b = e.currentTarget;
-    if (url) {
-      close();
-      b.setAttribute('aria-expanded', 'false');
-      return;
-    }
+  const fold = () => {
+    URL.revokeObjectURL(pictures.get(m.id));
+    pictures.delete(m.id);
+    paint();
+  };
+  const unfold = async () => {
     b.disabled = true;
     try {
       const blob = await api.fileBlob(m.id, MAX_PREVIEW);
-      url = URL.createObjectURL(new Blob([blob], { type: m.file.media_type }));
-      const img = h('img', { src: url, alt: text.label(m.file.name, 120) });
-      img.addEventListener('error', () => { close(); replace(picture, h('p', { class: 'error' }, t('file.preview_failed'))); });
-      replace(picture, img);
-      replace(face, t('file.preview_close'));
-      b.setAttribute('aria-expanded', 'true');
+      if (!pictures.has(m.id)) pictures.set(m.id, URL.createObjectURL(new Blob([blob], { type: m.file.media_type })));
+      paint();
+      if (!b.isConnected) changed('preview'); // drawn again meanwhile: the element that took its place shows it
     } catch (error) {
-      replace(picture, h('p', { class: 'error' }, errorText(error)));
+      replace(place, h('p', { class: 'error' }, errorText(error)));
     }
     b.disabled = false;
-  } }, icon('eye'), face);
+  };
+  paint();
+  return b;
+}
+
+function picture(m, place, fold) {
+  const img = h('img', { src: pictures.get(m.id), alt: text.label(m.file.name, 120) });
+  img.addEventListener('error', () => {
+    fold();
+    replace(place, h('p', { class: 'error' }, t('file.preview_failed')));
+  });
+  return img;
 }
 
 // ---- positions -------------------------------------------------------------
