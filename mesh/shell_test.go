@@ -16,7 +16,6 @@ import (
 	"go.uber.org/goleak"
 
 	"outrider/mesh"
-	"outrider/mesh/blob"
 	"outrider/mesh/bundle"
 	"outrider/mesh/cla"
 	"outrider/mesh/cla/memcla"
@@ -198,5 +197,4 @@ func TestBlobCrossesRelay(t *testing.T) {
 	if _, err := b.store.ReadLeaf(context.Background(), d.Root, 0); !errors.Is(err, mesh.ErrNotStored) {
 		t.Fatalf("leaves of a purged blob: %v", err)
 	}
-	_ = blob.LeafSize
 }

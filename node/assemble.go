@@ -32,6 +32,9 @@ func (n *Node) assemble(m *membership) error {
 	if err := n.roster.SetOwn(chain); err != nil {
 		return fmt.Errorf("node: own certificate: %w", err)
 	}
+	if err := n.recall(); err != nil {
+		return err
+	}
 	n.people = people{Roster: n.roster, submit: n.submitControl}
 
 	blobs := blobStore{n.store}

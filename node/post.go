@@ -11,6 +11,7 @@ import (
 	"outrider/mesh/bundle"
 	"outrider/mesh/identity"
 	"outrider/node/chat"
+	"outrider/store"
 )
 
 // maxCarriers is how many carriers of one bundle are named, and maxTraced of
@@ -133,13 +134,37 @@ func (n *Node) hear(ctx context.Context, sub *mesh.Subscription) error {
 	}
 }
 
+// recall tells the roster of all control objects that are stored: nobody may
+// log in or knock before it knows whom it knew.
+func (n *Node) recall() error {
+	for _, tag := range n.controlTags() {
+		for r, err := range n.store.Bundles(store.Query{Index: store.ByTag, Tag: tag}) {
+			if err != nil {
+				return fmt.Errorf("node: up: %w", err)
+			}
+			payload, err := n.store.Payload(r.ID)
+			if err == nil {
+				err = n.roster.Apply(payload)
+			}
+			if err != nil {
+				n.log.Error("a stored control object is lost: what it says comes again only from its author", "bundle", r.ID, "err", err)
+			}
+		}
+	}
+	return nil
+}
+
 // applyControl tells the roster of a control object that is stored now. It is
 // never marked as consumed: after a restart all are announced again, and the
 // roster is built from them.
 func (n *Node) applyControl(ctx context.Context, id bundle.ID) {
 	b, err := n.agent.Load(ctx, id)
-	if err != nil {
+	if errors.Is(err, mesh.ErrUnknown) || ctx.Err() != nil {
 		return // replaced by a newer one meanwhile
+	}
+	if err != nil {
+		n.log.Error("a control object cannot be read", "bundle", id, "err", err)
+		return
 	}
 	if err := n.roster.Apply(b.Payload); err != nil {
 		n.log.Warn("control object not applied", "bundle", id, "err", err)

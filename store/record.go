@@ -181,7 +181,7 @@ func parsePurge(id bundle.ID, raw []byte) (Purge, error) {
 		return Purge{}, fmt.Errorf("store: read purge record of %v: %w", id, ErrCorrupt)
 	}
 	var err error
-	if p.Record, err = bundle.ParsePurgeRecord(c.rest); err != nil || p.ID() != id {
+	if p.Record, err = bundle.ParsePurgeRecord(c.rest); err != nil || p.ID() != id || !bytes.Equal(p.Record.Append(nil), c.rest) {
 		return Purge{}, fmt.Errorf("store: read purge record of %v: %w", id, ErrCorrupt)
 	}
 	return p, nil

@@ -188,7 +188,7 @@ func openHint(err error) error {
 	case errors.Is(err, kv.ErrInUse):
 		return ErrInUse
 	case errors.Is(err, kv.ErrCorrupt):
-		return fmt.Errorf("%w; keep a copy of the folder index, then restore it from a backup or remove it (bundles stored only here are lost then)", err)
+		return fmt.Errorf("%w; keep a copy of the folder db, then restore it from a backup, or remove its parts index and payload (what is stored only here is lost then)", err)
 	}
 	return translate(err)
 }
@@ -209,6 +209,9 @@ func translate(err error) error {
 func (s *Store) loadState() error {
 	version, err := s.kv.Get(keyVersion)
 	if errors.Is(err, ErrNotFound) {
+		if err := s.checkNew(); err != nil {
+			return err
+		}
 		return s.initState()
 	}
 	if err != nil {
@@ -229,6 +232,21 @@ func (s *Store) loadState() error {
 	return nil
 }
 
+// checkNew refuses to take a store for new whose index has lost everything:
+// its payloads would be removed as belonging to nobody.
+func (s *Store) checkNew() error {
+	found, err := s.o.FS.ReadDir(s.payloadDir())
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(found) == 0 {
+		return nil
+	}
+	if err == nil {
+		err = openHint(fmt.Errorf("the index is empty although there are payloads: %w", kv.ErrCorrupt))
+	}
+	return fmt.Errorf("store: open %s: %w", s.dir, err)
+}
+
+func (s *Store) payloadDir() string { return filepath.Join(s.dir, "payload") }
+
 func (s *Store) initState() error {
 	rand.Read(s.epoch[:])
 	s.state = newState()
@@ -247,7 +265,7 @@ func (s *Store) openSegments() error {
 	for n, seg := range s.state.segments {
 		ends[n] = seg.end
 	}
-	log, damaged, err := segment.Open(s.o.FS, filepath.Join(s.dir, "payload"), ends)
+	log, damaged, err := segment.Open(s.o.FS, s.payloadDir(), ends)
 	if err != nil {
 		return fmt.Errorf("store: open %s: %w", s.dir, translate(err))
 	}

@@ -117,22 +117,23 @@ func Clean() {
 	}
 }
 
-// A Pair is two nodes of one network. B was enrolled by A.
+// A Pair is two nodes of one network: A with alice, and B, which A enrolled,
+// with bob.
 type Pair struct {
 	A, B     *scenario.Box
 	AID, BID string
 }
 
-// NewPair makes two nodes below dir that listen on the given addresses.
+// NewPair makes the two nodes, A first, with the settings of a profile.
 // Nothing runs when it returns.
-func NewPair(ctx context.Context, dir, bin string, ips [2]string) (*Pair, error) {
+func NewPair(ctx context.Context, profile string, newBox func(name string) (*scenario.Box, error)) (*Pair, error) {
 	p := &Pair{}
-	for i, x := range []struct {
+	for _, x := range []struct {
 		box  **scenario.Box
 		id   *string
 		name string
 	}{{&p.A, &p.AID, "a"}, {&p.B, &p.BID, "b"}} {
-		box, err := scenario.NewBox(dir, x.name, bin, ips[i])
+		box, err := newBox(x.name)
 		if err != nil {
 			return nil, err
 		}
@@ -140,11 +141,14 @@ func NewPair(ctx context.Context, dir, bin string, ips [2]string) (*Pair, error)
 		if *x.id, err = box.Init(ctx); err != nil {
 			return nil, err
 		}
-		if err := box.Configure("lan", ""); err != nil {
+		if err := box.Configure(profile, ""); err != nil {
 			return nil, err
 		}
 	}
 	if err := p.A.CreateNetwork(ctx, "bench"); err != nil {
+		return nil, err
+	}
+	if err := p.A.HostUser(ctx, "alice"); err != nil {
 		return nil, err
 	}
 	inv, err := p.A.Invite(ctx, "bob", p.A.GossipAddr())
@@ -152,6 +156,11 @@ func NewPair(ctx context.Context, dir, bin string, ips [2]string) (*Pair, error)
 		return nil, err
 	}
 	return p, p.B.Join(ctx, inv)
+}
+
+// Loopback makes boxes below dir for NewPair.
+func Loopback(dir, bin string) func(name string) (*scenario.Box, error) {
+	return func(name string) (*scenario.Box, error) { return scenario.NewBox(dir, name, bin, "127.0.0.1") }
 }
 
 // Profile lets both nodes write profiles when they stop, if

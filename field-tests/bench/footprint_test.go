@@ -23,10 +23,8 @@ func BenchmarkFootprint(b *testing.B) {
 	var rss, start float64
 	runs := 0
 	for b.Loop() {
-		b.StopTimer()
 		m, s := footprint(b, bin)
 		rss, start, runs = rss+m, start+s, runs+1
-		b.StartTimer()
 	}
 	b.ReportMetric(rss/float64(runs), "rss-MB")
 	b.ReportMetric(start/float64(runs), "start-ms")

@@ -60,11 +60,9 @@ func benchForward(b *testing.B, way func(context.Context, *Pair, *Load) (figures
 // forwardOnce makes a fresh pair and moves one load over it.
 func forwardOnce(b *testing.B, way func(context.Context, *Pair, *Load) (figures, error), seed uint64) (figures, int) {
 	b.Helper()
-	b.StopTimer()
-	defer b.StartTimer()
 	ctx, cancel := context.WithTimeout(b.Context(), forwardLimit)
 	defer cancel()
-	p, err := NewPair(ctx, Dir(b), Binary(b), [2]string{"127.0.0.1", "127.0.0.1"})
+	p, err := NewPair(ctx, "lan", Loopback(Dir(b), Binary(b)))
 	if err != nil {
 		b.Fatal(err)
 	}

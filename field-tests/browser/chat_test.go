@@ -496,7 +496,7 @@ func TestExpiredCanBeWrittenAgainAndWaitingPutAside(t *testing.T) {
 // send arrives in their order.
 func TestTypingWhileSending(t *testing.T) {
 	st, _ := withCharlie(t, PageOptions{})
-	release := st.s.HoldAnswers()
+	release := st.s.HoldAnswers("POST /v1/messages")
 	st.must(st.Focus("#compose"))
 	st.must(st.Press("one\r"))
 	until(t, "the first message at the node", func() bool { return len(st.s.Messages()) == 1 })
@@ -516,7 +516,7 @@ func TestTypingWhileSending(t *testing.T) {
 // A failure puts the text back in front of what was typed since.
 func TestFailureWhileTypingKeepsBoth(t *testing.T) {
 	st, _ := withCharlie(t, PageOptions{})
-	release := st.s.HoldAnswers()
+	release := st.s.HoldAnswers("POST /v1/messages")
 	st.s.Fail("POST /v1/messages", 507, "store_full", "full", "")
 	st.must(st.Focus("#compose"))
 	st.must(st.Press("one\r"))

@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"strings"
 	"testing"
 
 	"outrider/field-tests/browser/fakeapi"
@@ -174,4 +175,46 @@ func TestUpgradedNodeOffersNewPage(t *testing.T) {
 	st.must(st.WaitText("The node was updated."))
 	st.must(st.ClickText("Load the new page"))
 	st.must(st.Wait("the page without the notice", `document.querySelector('#app:not([hidden]) #banner') && !`+plainText(`document.body`)+`.includes('was updated')`))
+}
+
+// What an event brought is newer than a list that was on its way meanwhile.
+func TestListOnItsWayHidesNoNewerMessage(t *testing.T) {
+	st, c := withCharlie(t, PageOptions{})
+	st.s.Receive(c, "first", nil)
+	st.must(st.WaitMessage("first"))
+	until(t, "quiet", func() bool { return last(st).State == "read" })
+	release := st.s.HoldAnswers("GET /messages")
+	defer release()
+	lists := func() (n int) {
+		for _, r := range st.s.Requests() {
+			if strings.HasSuffix(r.Path, "/messages") {
+				n++
+			}
+		}
+		return n
+	}
+	before, opened := lists(), st.s.Streams()
+	st.s.CutStreams() // the page asks for the list again when the stream is back
+	until(t, "the list asked for", func() bool { return lists() > before && st.s.Streams() > opened })
+	st.s.Receive(c, "second", nil)
+	st.must(st.WaitMessage("second"))
+	release()
+	st.must(st.Wait("the list", `document.querySelectorAll('#messages .message').length >= 1`))
+	for range 20 { // the old list is here by now, and for some time
+		if !eval[bool](st, bubble("second", false)+` !== undefined`) {
+			t.Fatal("the older list took the newer message off the screen")
+		}
+	}
+	st.must(st.WaitState("second", "read"))
+}
+
+func TestResetLoadsEverythingAnew(t *testing.T) {
+	st, c := withCharlie(t, PageOptions{})
+	st.s.Receive(c, "first", nil)
+	st.must(st.WaitMessage("first"))
+	typing(st)
+	st.s.PutSilently(c, "in the gap")
+	st.s.DropEvents()
+	st.must(st.WaitMessage("in the gap"))
+	stillTyping(st)
 }

@@ -225,6 +225,18 @@ func TestHopIsClampedNeverRefused(t *testing.T) {
 	}
 }
 
+// A simple value is no number, though the CBOR library would read it as one.
+func TestHopTakesIntegersOnly(t *testing.T) {
+	for name, raw := range map[string][]byte{
+		"simple value": {0x83, 0x00, 0xe5, 0x00}, "true": {0x83, 0xf5, 0x00, 0x00}, "negative": {0x83, 0x00, 0x00, 0x20},
+		"null": {0x83, 0x00, 0xf6, 0x00}, "text": {0x83, 0x00, 0x00, 0x61, 'x'}, "two fields": {0x82, 0x00, 0x00},
+	} {
+		if h, err := bundle.ParseHop(raw); !errors.Is(err, bundle.ErrMalformed) {
+			t.Errorf("%s: %+v, %v", name, h, err)
+		}
+	}
+}
+
 // Any change of header or payload is another bundle, and no other key purges.
 func TestIdentityAndPurge(t *testing.T) {
 	b := mustNew(t, header(), "payload")

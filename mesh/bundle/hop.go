@@ -66,8 +66,10 @@ func ParseHop(raw []byte) (Hop, error) {
 	}
 	var v [3]uint64
 	for i := range v {
-		if err := decMode.Unmarshal(fields[i], &v[i]); err != nil {
-			return Hop{}, fmt.Errorf("bundle: parse hop part: field %d: %v: %w", i, err, ErrMalformed)
+		// Major type 0 only (RFC 8949, section 3.1): the library reads simple
+		// values as numbers too.
+		if err := decMode.Unmarshal(fields[i], &v[i]); err != nil || fields[i][0]>>5 != 0 {
+			return Hop{}, fmt.Errorf("bundle: parse hop part: field %d is no unsigned integer: %w", i, ErrMalformed)
 		}
 	}
 	return Hop{

@@ -226,6 +226,9 @@ func (s *Server) route(m *http.ServeMux, pattern string, h handler) {
 		_ = rc.SetReadDeadline(time.Now().Add(s.timeouts.Body))
 		_ = rc.SetWriteDeadline(time.Now().Add(s.timeouts.Body + s.timeouts.Progress))
 		if err := h(w, r); err != nil {
+			if classify(err).Status == http.StatusInternalServerError && r.Context().Err() == nil {
+				s.log.Error("api: a call failed", "call", pattern, "err", err)
+			}
 			writeError(w, err)
 		}
 	})

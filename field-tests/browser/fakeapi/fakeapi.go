@@ -153,7 +153,8 @@ type Server struct {
 	slowCSS  time.Duration
 	fail     map[string]apiError // by "METHOD path"
 	once     map[string]*Message // by Idempotency-Key
-	held     chan struct{}       // answers to messages wait until it is closed
+	held     chan struct{}       // answers to heldCall wait until it is closed
+	heldCall string              // "POST /v1/messages": method and end of the path
 }
 
 type event struct {
@@ -382,6 +383,26 @@ func (s *Server) CutStreams() {
 	s.wake()
 }
 
+// DropEvents forgets the events so far and cuts the streams: those that come
+// back are told to load everything anew.
+func (s *Server) DropEvents() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch++
+	s.events = nil
+	s.cut = s.streams + 1
+	s.wake()
+}
+
+// PutSilently lets a message arrive of which no event tells.
+func (s *Server) PutSilently(from Person, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.base(from, false)
+	m.Text = &text
+	s.messages = append(s.messages, m)
+}
+
 // RefuseStreams refuses event streams, as a proxy in between may.
 func (s *Server) RefuseStreams(refuse bool) {
 	s.mu.Lock()
@@ -405,13 +426,13 @@ func (s *Server) LoseNextAnswer(killed bool) {
 	s.loseSend, s.killed = true, killed
 }
 
-// HoldAnswers carries messages out but keeps back the answers until release is
-// called.
-func (s *Server) HoldAnswers() (release func()) {
+// HoldAnswers carries calls out but keeps back the answers until release is
+// called. The call is a method and the end of a path, "POST /v1/messages".
+func (s *Server) HoldAnswers(call string) (release func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	held := make(chan struct{})
-	s.held = held
+	s.held, s.heldCall = held, call
 	return sync.OnceFunc(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -424,8 +445,9 @@ func (s *Server) HoldAnswers() (release func()) {
 func (s *Server) wait(r *http.Request) {
 	s.mu.Lock()
 	held := s.held
+	method, path, _ := strings.Cut(s.heldCall, " ")
 	s.mu.Unlock()
-	if held == nil || r.Method != http.MethodPost || r.URL.Path != "/v1/messages" {
+	if held == nil || r.Method != method || !strings.HasSuffix(r.URL.Path, path) {
 		return
 	}
 	select {

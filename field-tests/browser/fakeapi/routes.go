@@ -66,6 +66,7 @@ func (s *Server) routes() *http.ServeMux {
 		m.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			s.mu.Lock()
 			status, out, err := c(s, r)
+			body, _ := json.Marshal(out) // as it is now, whatever happens while the answer is held back
 			lose := s.loseSend && pattern == "POST /v1/messages" && err == nil
 			s.loseSend, s.down = s.loseSend && !lose, s.down || lose && s.killed
 			s.mu.Unlock()
@@ -76,7 +77,7 @@ func (s *Server) routes() *http.ServeMux {
 			case err != nil:
 				answerError(w, err)
 			default:
-				answer(w, status, out)
+				answer(w, status, json.RawMessage(body))
 			}
 		})
 	}
@@ -462,7 +463,10 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) {
 		b, _ := json.Marshal(data)
 		fmt.Fprintf(w, "id: e%d-%d\nevent: %s\ndata: %s\n\n", s.epoch, seq, kind, b)
 	}
-	if !resumed {
+	switch {
+	case !resumed && r.Header.Get("Last-Event-ID") != "":
+		send(at, "reset", struct{}{})
+	case !resumed:
 		send(at, "hello", map[string]string{"version": "1"})
 	}
 	for {

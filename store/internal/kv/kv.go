@@ -107,6 +107,9 @@ func Open(dir string, o Options) (*DB, error) {
 	if err := repair(dir, o.Log); err != nil {
 		return nil, err
 	}
+	if err := checkTables(dir); err != nil {
+		return nil, err
+	}
 	b, err := badger.Open(small(dir).WithSyncWrites(!o.NoSync).WithLogger(logger{o.Log}))
 	if err != nil {
 		return nil, fmt.Errorf("kv: open %s: %w", dir, translate(err))
@@ -157,7 +160,8 @@ func translate(err error) error {
 	case has("Cannot acquire directory lock"):
 		return ErrInUse
 	case has("checksum"), has("manifest has bad magic"), has("manifest has unsupported version"), has("file does not exist for table"),
-		has("unable to parse"), has("Unable to parse"), has("MANIFEST"), has("failed to initialize table"):
+		has("unable to parse"), has("Unable to parse"), has("MANIFEST"), has("Manifest"), has("failed to initialize table"),
+		has("Invalid datakey id"), has("Encryption key mismatch"), has("reading sanity text"):
 		return fmt.Errorf("%v: %w", err, ErrCorrupt)
 	}
 	return fmt.Errorf("%v", err) // %v: badger's errors are no part of our API

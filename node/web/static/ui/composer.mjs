@@ -106,7 +106,9 @@ async function send(c) {
   replace(c.error);
   closeOptions(c);
   try {
-    await model.sendDraft(c.peer);
+    const going = model.sendDraft(c.peer);
+    show(c); // the field is empty before the next key
+    await going;
     c.onsent();
   } catch (e) {
     c.again = false;
