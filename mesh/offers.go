@@ -125,6 +125,9 @@ func (m *Machine) walkOn(l *link, w *walk) (refs []ref) {
 }
 
 func (m *Machine) offers(l *link, w *walk, e *entry) bool {
+	if e.state == pending && w.kind == walkList {
+		return m.idx.scope(e) == w.scope // so that it is not sent here; if it is picked, it goes when it is written
+	}
 	if e.state != held && e.state != purged || e.seq <= w.since || e.left(m.now) <= 0 {
 		return false
 	}

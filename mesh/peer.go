@@ -78,6 +78,16 @@ func (m *Machine) peerOf(id identity.NodeID) *peer {
 	return p
 }
 
+// bitsOf returns the bits of all links to a neighbour.
+func (m *Machine) bitsOf(p *peer) (bits uint64) {
+	for _, l := range m.slots {
+		if l != nil && l.peer == p {
+			bits |= l.bit
+		}
+	}
+	return bits
+}
+
 // avoid makes sure a neighbour is not asked for an id for a while: it could
 // not or must not deliver it.
 func (m *Machine) avoid(p *peer, short uint64) {

@@ -122,9 +122,9 @@ func (m *Machine) writeTomb(slot uint32, r bundle.PurgeRecord, from *link, g gra
 	if (before == held || before == pending) && !t.Kept {
 		ops = append(ops, DeleteBundle{e.id})
 	}
-	var teller uint64
+	var teller *peer
 	if from != nil {
-		teller = from.bit
+		teller = from.peer
 	}
 	m.to(slot, purging)
 	m.keep(slot, before == held)
@@ -135,7 +135,7 @@ func (m *Machine) writeTomb(slot uint32, r bundle.PurgeRecord, from *link, g gra
 			m.unevict(g.victims)
 			m.purgeFailed(at.slot, before)
 		} else {
-			m.tombWritten(at.slot, seq, teller, t)
+			m.tombWritten(at.slot, seq, m.bitsOf(teller), t)
 		}
 		done(err)
 	}, ops...)

@@ -197,6 +197,7 @@ func (m *Machine) stored(a *arrival, at ref, victims []uint32, err error) {
 		return
 	}
 	m.landed(e.seq)
+	e.has |= m.bitsOf(a.peer) // the link it came over may have been replaced since
 	if len(victims) > 0 {
 		m.freed()
 	}

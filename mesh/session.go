@@ -27,9 +27,12 @@ func (m *Machine) startSession(l *link) {
 	m.count.Sessions++
 	l.sessionEnd = m.now.Add(l.pace.stall)
 	f := scopesFrame{Prints: m.sets.prints()}
+	var snaps [routing.Scopes]*snapshot
 	for s := range l.decoding {
-		l.decoding[s] = &decoding{snap: m.sets.snap(routing.Scope(s)), dec: reconcile.NewDecoder(reconcile.MaxSymbols)}
+		snaps[s] = m.sets.snap(routing.Scope(s))
+		l.decoding[s] = &decoding{snap: snaps[s], dec: reconcile.NewDecoder(reconcile.MaxSymbols)}
 	}
+	m.addPending(&snaps)
 	m.send(l, f)
 }
 
@@ -91,7 +94,12 @@ func (m *Machine) receivedScopes(l *link, f scopesFrame) {
 			continue
 		}
 		l.streaming[s] = m.sets.snap(s)
-		m.stream(l, s, 0, routing.FirstBatch(mine[s].Count, f.Prints[s].Count, l.perFrame(13)))
+	}
+	m.addPending(&l.streaming)
+	for s, snap := range l.streaming {
+		if snap != nil {
+			m.stream(l, routing.Scope(s), 0, routing.FirstBatch(mine[s].Count, f.Prints[s].Count, l.perFrame(13)))
+		}
 	}
 	l.sessionEnd = m.now.Add(l.pace.stall)
 	l.dirty = true

@@ -67,6 +67,25 @@ func (s *sets) snap(scope routing.Scope) *snapshot {
 	return n
 }
 
+// addPending makes snapshots count what is just being written as held: it is
+// here and need not come again. Should the write fail, a later comparison
+// finds it.
+func (m *Machine) addPending(snaps *[routing.Scopes]*snapshot) {
+	if len(m.young) == 0 {
+		return
+	}
+	for _, e := range m.idx.all() {
+		if e.state != pending {
+			continue
+		}
+		if scope := m.idx.scope(e); scope < routing.Scopes && snaps[scope] != nil {
+			n := snaps[scope]
+			n.count++
+			n.since = append(n.since, reconcile.Change{Short: m.idx.setShort(e), Delta: -1})
+		}
+	}
+}
+
 // drop ends a snapshot; the last one gives back what the sketch grew by.
 func (s *sets) drop(n *snapshot) {
 	if n == nil {

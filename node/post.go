@@ -135,20 +135,32 @@ func (n *Node) hear(ctx context.Context, sub *mesh.Subscription) error {
 }
 
 // recall tells the roster of all control objects that are stored: nobody may
-// log in or knock before it knows whom it knew.
+// log in or knock before it knows whom it knew. One that the disk has damaged
+// is dropped, or no neighbour would give it again.
 func (n *Node) recall() error {
+	var damaged []store.Op
 	for _, tag := range n.controlTags() {
 		for r, err := range n.store.Bundles(store.Query{Index: store.ByTag, Tag: tag}) {
 			if err != nil {
 				return fmt.Errorf("node: up: %w", err)
 			}
 			payload, err := n.store.Payload(r.ID)
+			if errors.Is(err, store.ErrCorrupt) {
+				n.log.Error("a stored control object is damaged; a neighbour will give it again", "bundle", r.ID)
+				damaged = append(damaged, store.DeleteBundle{ID: r.ID})
+				continue
+			}
 			if err == nil {
 				err = n.roster.Apply(payload)
 			}
 			if err != nil {
-				n.log.Error("a stored control object is lost: what it says comes again only from its author", "bundle", r.ID, "err", err)
+				n.log.Warn("stored control object not applied", "bundle", r.ID, "err", err)
 			}
+		}
+	}
+	for ops := range slices.Chunk(damaged, store.MaxOps) {
+		if err := n.store.Commit(context.Background(), ops...); err != nil {
+			return fmt.Errorf("node: up: drop damaged control objects: %w", err)
 		}
 	}
 	return nil

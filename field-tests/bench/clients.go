@@ -30,7 +30,6 @@ type Load struct {
 	mu    sync.Mutex
 	acked map[[32]byte]bool
 	seen  map[[32]byte]bool
-	all   int           // of acked that were seen
 	last  time.Time     // when the last new one was seen
 	done  chan struct{} // closed when n were seen
 	n     int

@@ -43,7 +43,6 @@ type Page struct {
 	problems []string
 	requests []Request
 	frames   [][]byte // screencast
-	casting  bool
 }
 
 // PageOptions describe a window.

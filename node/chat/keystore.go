@@ -90,6 +90,8 @@ func kdfError(err error) error {
 		return ErrPassword
 	case errors.Is(err, kdf.ErrBusy):
 		return ErrBusy
+	case errors.Is(err, kdf.ErrDamaged):
+		return fmt.Errorf("the user's keystore is damaged: restore the folder users from a backup: %w", err)
 	}
 	return err
 }

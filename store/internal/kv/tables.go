@@ -61,8 +61,9 @@ func checkTable(name string) error {
 		if _, err := f.ReadAt(length[:], left); err != nil {
 			return err
 		}
-		if left -= int64(binary.BigEndian.Uint32(length[:])); left < 0 {
-			return fmt.Errorf("table %s has no room for its %s: %w", filepath.Base(name), what, ErrCorrupt)
+		n := int64(binary.BigEndian.Uint32(length[:]))
+		if left -= n; n == 0 || left < 0 {
+			return fmt.Errorf("table %s has no %s of %d bytes: %w", filepath.Base(name), what, n, ErrCorrupt)
 		}
 	}
 	return nil
