@@ -165,18 +165,37 @@ func (m *Machine) pullNext(l *link) bool {
 		if there == nil || st.have == nil || st.have.Full() || st.paused > m.now {
 			continue
 		}
-		if !st.own && m.blobs.used+blob.GroupLeaves*blob.LeafSize > m.lim.BlobBytes {
+		p := st.run(there)
+		if p == nil {
+			continue
+		}
+		if !st.own && m.blobs.used+m.leavesComing()+int64(p.end-p.next)*blob.LeafSize > m.lim.BlobBytes {
 			m.drop(DropBlobSpace)
 			st.paused = m.now.Add(blobPause)
 			m.blobs.next = min(m.blobs.next, st.paused)
 			continue
 		}
-		if p := st.run(there); p != nil {
-			m.beginPull(l, st, p)
-			return true
-		}
+		m.beginPull(l, st, p)
+		return true
 	}
 	return false
+}
+
+// leavesComing is the space of leaves that were asked for or are being
+// written.
+func (m *Machine) leavesComing() (n int64) {
+	for _, l := range m.slots {
+		if l == nil {
+			continue
+		}
+		for _, p := range l.blob.pulls {
+			n += int64(p.end - p.next)
+		}
+	}
+	for _, st := range m.blobs.order {
+		n += int64(len(st.writing))
+	}
+	return n * blob.LeafSize
 }
 
 // run finds the leaves to ask for next, nil if there are none.

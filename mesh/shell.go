@@ -19,17 +19,17 @@ import (
 
 // Bounds of the shell.
 const (
-	inputQueue   = 256                    // inputs that wait for the machine
-	payloadBytes = 32 << 20               // of received and submitted bundles on their way to disk
-	linkQueue    = 4 << 20                // bytes of frames that wait for one link; beyond, it is closed
-	linkFrames   = 16384                  // and their number
-	eventBacklog = 16384                  // events one subscriber may leave unread before intake stops
-	batchBytes   = 4 << 20                // payload of one commit to the store
-	batchCommits = 512                    // transactions of the machine in one commit to the store
-	gatherQuiet  = 500 * time.Microsecond // without a further transaction, after which those gathered are written
-	gatherMost   = 4 * time.Millisecond   // and at the latest
-	cacheBytes   = 8 << 20                // payloads kept after they were stored, for sending on
-	savePeriod   = time.Minute            // between two savings of node time
+	inputQueue   = 256                  // inputs that wait for the machine
+	payloadBytes = 32 << 20             // of received and submitted bundles on their way to disk
+	linkQueue    = 4 << 20              // bytes of frames that wait for one link; beyond, it is closed
+	linkFrames   = 16384                // and their number
+	eventBacklog = 16384                // events one subscriber may leave unread before intake stops
+	batchBytes   = 4 << 20              // payload of one commit to the store
+	batchCommits = 512                  // transactions of the machine in one commit to the store
+	gatherQuiet  = time.Millisecond     // without a further transaction, after which those gathered are written
+	gatherMost   = 4 * time.Millisecond // and at the latest
+	cacheBytes   = 8 << 20              // payloads kept after they were stored, for sending on
+	savePeriod   = time.Minute          // between two savings of node time
 	elapsedKey   = "mesh/elapsed"
 )
 

@@ -14,6 +14,7 @@ type queue[T any] struct {
 	mu     sync.Mutex
 	wake   sync.Cond
 	list   []T
+	want   int // while the taker waits for more: how many, else 0
 	closed bool
 }
 
@@ -22,32 +23,59 @@ func (q *queue[T]) init() { q.wake.L = &q.mu }
 func (q *queue[T]) put(v T) {
 	q.mu.Lock()
 	q.list = append(q.list, v)
+	enough := len(q.list) >= q.want
 	q.mu.Unlock()
-	q.wake.Signal()
+	if enough {
+		q.wake.Signal()
+	}
+}
+
+func (q *queue[T]) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.list)
 }
 
 // take waits for work and returns all of it; nil when the queue is closed and
 // empty.
-func (q *queue[T]) take() []T { return q.gather(0, 0) }
+func (q *queue[T]) take() []T { return q.gather(0, 0, 0) }
 
-// gather is take with patience: as long as more keeps coming it waits on,
+// gather is take with patience: while there is less than want it waits on,
 // until nothing came for quiet or most is over.
-func (q *queue[T]) gather(quiet, most time.Duration) []T {
+func (q *queue[T]) gather(want int, quiet, most time.Duration) []T {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.list) == 0 && !q.closed {
 		q.wake.Wait()
 	}
-	begin := time.Now()
-	for n := 0; n < len(q.list) && !q.closed && time.Since(begin) < most; {
-		n = len(q.list)
-		q.mu.Unlock()
-		time.Sleep(quiet)
-		q.mu.Lock()
+	if len(q.list) < want {
+		q.await(want, quiet, most)
 	}
 	list := q.list
 	q.list = nil
 	return list
+}
+
+// await is called with the lock held.
+func (q *queue[T]) await(want int, quiet, most time.Duration) {
+	begin, n := time.Now(), len(q.list)
+	var look *time.Timer
+	look = time.AfterFunc(quiet, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if len(q.list) > n && time.Since(begin) < most {
+			n = len(q.list)
+			look.Reset(quiet)
+			return
+		}
+		q.want = 0
+		q.wake.Signal()
+	})
+	defer look.Stop()
+	for q.want = want; len(q.list) < q.want && !q.closed; {
+		q.wake.Wait()
+	}
+	q.want = 0
 }
 
 func (q *queue[T]) close() {

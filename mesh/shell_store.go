@@ -16,27 +16,25 @@ import (
 // gathered while the last commits were being synced goes into the next ones,
 // so that many bundles share one sync.
 func (s *Shell) commitLoop() {
-	var quiet, most time.Duration
-	crowd := 0 // how many came together of late
+	var want int
+	var took time.Duration
 	for {
-		list := s.commits.gather(quiet, most)
+		// Those who waited for the last round come back one after the
+		// other. Without patience the first of them would have a sync to
+		// himself and the rest wait for two. Whoever is alone never waits.
+		list := s.commits.gather(want, min(took/2, gatherQuiet), min(took, gatherMost))
 		if list == nil {
 			return
 		}
 		begin := time.Now()
 		for rest := list; len(rest) > 0; {
 			n := s.batch(rest)
-			s.post(Committed{s.write(rest[:n])})
+			results := s.write(rest[:n])
 			rest = rest[n:]
+			want = len(list) + s.commits.len() // before anybody is told and comes back
+			s.post(Committed{results})
 		}
-		// Those who waited for this round come back one after the other.
-		// Without patience the first of them has a sync to himself and the
-		// rest waits for two. Whoever is alone is not held up.
-		crowd = max(crowd/2, len(list))
-		if quiet, most = 0, 0; crowd > 1 {
-			took := time.Since(begin)
-			quiet, most = min(took/3, gatherQuiet), min(took, gatherMost)
-		}
+		took = time.Since(begin)
 	}
 }
 

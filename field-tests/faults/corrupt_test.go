@@ -34,6 +34,7 @@ func half(raw []byte) []byte  { return raw[:len(raw)/2] }
 // message says what to do, nothing is written over, and the good file put back
 // makes it a node again.
 func TestDamagedFiles(t *testing.T) {
+	t.Parallel()
 	d := newDuo(t)
 	for _, c := range []struct {
 		file string

@@ -23,6 +23,7 @@ import (
 // together: it has their addresses as seeds, it is their seed too, and it
 // knocks. They do not notice, and it learns nothing.
 func TestForeignNode(t *testing.T) {
+	t.Parallel()
 	d := newDuo(t)
 	x, err := scenario.NewBox(filepath.Dir(d.a.Dir), "x", d.a.Bin, "127.0.0.1")
 	d.must(err)

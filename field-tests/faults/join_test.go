@@ -10,6 +10,7 @@ import (
 // TestJoinWithoutAdmin: a node enrolled while the admin's node is off joins
 // through one that never heard of it, and its user talks to whoever is there.
 func TestJoinWithoutAdmin(t *testing.T) {
+	t.Parallel()
 	d := newDuo(t)
 	inv, err := d.a.Invite(d.ctx, "carol", d.b.GossipAddr())
 	d.must(err)
@@ -49,6 +50,7 @@ func TestJoinWithoutAdmin(t *testing.T) {
 // TestJoinRefusals: what a command line says of links that cannot be used, and
 // that the right one works afterwards.
 func TestJoinRefusals(t *testing.T) {
+	t.Parallel()
 	d := newDuo(t)
 	inv, err := d.a.Invite(d.ctx, "carol", d.a.GossipAddr())
 	d.must(err)

@@ -11,6 +11,7 @@ import (
 // TestWaitsForKeys writes to somebody who has not joined yet, kills the node,
 // and lets the other join: the message goes by itself.
 func TestWaitsForKeys(t *testing.T) {
+	t.Parallel()
 	d := newDuo(t)
 	inv, err := d.a.Invite(d.ctx, "carol", d.a.GossipAddr())
 	d.must(err)
@@ -44,6 +45,7 @@ func TestWaitsForKeys(t *testing.T) {
 // TestLockedUser: mail for a user who is locked waits at the user's node,
 // through a kill of it, and is delivered after the login.
 func TestLockedUser(t *testing.T) {
+	t.Parallel()
 	d := newDuo(t)
 	d.up(d.a, d.b)
 	d.login(d.a, "alice")
@@ -65,6 +67,7 @@ func TestLockedUser(t *testing.T) {
 
 // TestTwoUsersOneNode: who is unlocked on a node opens nothing of who is not.
 func TestTwoUsersOneNode(t *testing.T) {
+	t.Parallel()
 	d := newDuo(t)
 	inv, err := d.a.Invite(d.ctx, "beth", d.a.GossipAddr())
 	d.must(err)
@@ -115,6 +118,7 @@ func (d *duo) act(id, verb string) (m scenario.Message, err error) {
 // TestRetryAndRecall takes messages through the states that a person can
 // bring about.
 func TestRetryAndRecall(t *testing.T) {
+	t.Parallel()
 	d := newDuo(t)
 	d.up(d.a)
 	d.login(d.a, "alice")

@@ -17,6 +17,7 @@ import (
 // TestTermDuringUpload stops a node while a file comes in: it ends with 0, the
 // half of the file is gone after the restart, and the whole of it can be sent.
 func TestTermDuringUpload(t *testing.T) {
+	t.Parallel()
 	d := newDuo(t)
 	d.up(d.a, d.b)
 	d.login(d.a, "alice")

@@ -389,3 +389,12 @@ func (s *Store) Commits() int {
 	defer s.mu.Unlock()
 	return s.commits
 }
+
+// Spoil flips a bit of a stored leaf: what a disk or a lying neighbour does.
+func (s *Store) Spoil(root blob.Root, leaf int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.blobs[root]
+	b.leaves[leaf] = slices.Clone(b.leaves[leaf])
+	b.leaves[leaf][0] ^= 1
+}

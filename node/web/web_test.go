@@ -294,3 +294,29 @@ func TestWordsAreUsedAndExist(t *testing.T) {
 		}
 	}
 }
+
+// Whatever a client sends, the answer is one of four, and carries the
+// content policy; the encoding is one that was asked for.
+func FuzzHandler(f *testing.F) {
+	f.Add("GET", "/", "gzip", `"x"`)
+	f.Add("HEAD", site().prefix+"app.mjs", "gzip;q=0, *", "*")
+	f.Add("POST", "/a/../..", ";q=;;,", `W/"`+"\x00")
+	f.Fuzz(func(t *testing.T, method, path, encoding, match string) {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Method, r.URL.Path = method, path
+		r.Header["Accept-Encoding"], r.Header["If-None-Match"] = []string{encoding}, []string{match}
+		w := httptest.NewRecorder()
+		Handler().ServeHTTP(w, r)
+		switch w.Code {
+		case 200, 304, 404, 405:
+		default:
+			t.Fatalf("status %d", w.Code)
+		}
+		if w.Header().Get("Content-Security-Policy") != CSP {
+			t.Fatal("no content policy")
+		}
+		if w.Header().Get("Content-Encoding") == "gzip" && !acceptsGzip(encoding) {
+			t.Fatal("gzip was not asked for")
+		}
+	})
+}

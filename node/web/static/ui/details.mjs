@@ -66,14 +66,17 @@ function summary(m) {
     h('p', { class: 'big-state' }, stateMark(m)), h('p', stateMeaning(m)));
 }
 
-const STEPS = ['queued', 'carried', 'at-node', 'delivered', 'read'];
+const STEPS = ['waiting-for-keys', 'queued', 'carried', 'at-core', 'at-node', 'delivered', 'read'];
 
-/** The steps of an own message as a line; words say which are done. */
+/**
+ * The steps of an own message as a line: where it began, where it is, and what
+ * may follow. Steps it may have skipped are not claimed.
+ */
 function way(m) {
-  if (!isOwn(m)) return null;
-  const steps = m.state === 'waiting-for-keys' ? ['waiting-for-keys', ...STEPS] : m.state === 'at-core' ? ['queued', 'carried', 'at-core', 'at-node', 'delivered', 'read'] : STEPS;
+  const now = isOwn(m) ? STEPS.indexOf(m.state) : -1;
+  if (now < 0) return null;
+  const steps = STEPS.filter((s, i) => (s === 'queued' && now > 1) || i === now || (i > now && s !== 'at-core'));
   const at = steps.indexOf(m.state);
-  if (at < 0) return null;
   return h('ol', { class: 'way', 'aria-label': t('details.path') }, steps.map((s, i) => {
     const phase = i < at ? 'done' : i === at ? 'now' : 'open';
     return h('li', { class: phase, 'aria-current': phase === 'now' ? 'step' : null }, icon(s), h('span', t(`state.${s}`)), h('span', { class: 'vh' }, t(`details.path_${phase}`)));

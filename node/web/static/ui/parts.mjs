@@ -130,7 +130,7 @@ export const percentText = (n) => number(n / 100, { style: 'percent' });
 
 export { bytes };
 
-/** A button with an icon; its words are the accessible name and, with wide, visible too. */
+/** A button that shows an icon; its words are the accessible name. */
 export function iconButton(iconName, label, onclick, attributes = {}) {
   return h('button', { type: 'button', class: 'icon-button', 'aria-label': label, title: label, onclick, ...attributes }, icon(iconName));
 }
