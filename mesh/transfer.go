@@ -290,6 +290,9 @@ func (m *Machine) answeredTransfer(l *link, o *outgoing, code Code) {
 	if e == nil {
 		return
 	}
+	if code >= codes {
+		code = CodeFailed // of a later version
+	}
 	switch code {
 	case CodeDurable:
 		if !o.purged {

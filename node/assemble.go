@@ -79,7 +79,7 @@ func (n *Node) chatConfig(secrets []identity.NetworkSecret, blobs blobStore) cha
 // each record.
 func (n *Node) limits() mesh.Limits {
 	return mesh.Limits{
-		Bytes: n.cfg.StoreLimit() / 2, BlobBytes: n.cfg.FilesLimit() / 2, Ceiling: n.root.Preset().MaxDelay(),
+		Bytes: n.cfg.StoreLimit() / 2, BlobBytes: max(1, n.cfg.FilesLimit()/2), Ceiling: n.root.Preset().MaxDelay(),
 	}
 }
 

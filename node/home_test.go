@@ -111,16 +111,16 @@ func writeState(t *testing.T, dir string, raw []byte) {
 // names the file and what to do, or, where a flip only changed a value, the
 // node opens. Nothing is written over.
 func TestDamagedState(t *testing.T) {
-	h, _ := founded(t)
+	h, _, _ := founded(t)
 	dir := h.Dir()
 	h.Close()
 	good := readState(t, dir)
 	damaged := [][]byte{nil, {0xff}, append(bytes.Clone(good), 0)}
-	for n := 1; n < len(good); n += 1 + len(good)/64 {
+	for n := 1; n < len(good); n += 1 + len(good)/24 {
 		damaged = append(damaged, good[:n])
 	}
 	refused := len(damaged)
-	for n := 0; n < len(good); n += 1 + len(good)/64 {
+	for n := 0; n < len(good); n += 1 + len(good)/24 {
 		flipped := bytes.Clone(good)
 		flipped[n] ^= 0x41
 		damaged = append(damaged, flipped)
@@ -240,7 +240,7 @@ func TestStateWriteFails(t *testing.T) {
 // A state that could be written but not read again would be the end of the
 // node; it must be refused while the old one is still there.
 func TestStateTooLarge(t *testing.T) {
-	h, _ := founded(t)
+	h, _, _ := founded(t)
 	before := readState(t, h.Dir())
 	h.mu.Lock()
 	err := h.attempt(func() error {

@@ -100,12 +100,14 @@ func newHome(t *testing.T) *Home {
 	return h
 }
 
-// template is the folder of a node that founded a network and hosts alice. It
-// is made once: every password costs a derivation.
+// template is the folder of a node that founded a network, hosts alice, and
+// has issued a link for bob. It is made once: every password costs a
+// derivation.
 var template struct {
 	once  sync.Once
 	dir   string
 	alice identity.UserID
+	bob   UserLink
 	err   error
 }
 
@@ -126,12 +128,15 @@ func makeTemplate() {
 	if _, err = h.CreateNetwork(ctx, networkName, identity.PresetLean, []byte(adminPassword)); err == nil {
 		template.alice, err = h.HostUser(ctx, UserRequest{Name: aliceName, AdminPassword: []byte(adminPassword)}, []byte(alicePassword))
 	}
+	if err == nil {
+		template.bob, err = h.InviteUser(ctx, UserRequest{Name: bobName, AdminPassword: []byte(adminPassword), Addrs: []string{"127.0.0.1:9"}})
+	}
 	template.err = err
 }
 
 // founded returns a node that founded a network and hosts alice, in a folder
-// of its own.
-func founded(t *testing.T) (*Home, identity.UserID) {
+// of its own, and the link it has issued for bob.
+func founded(t *testing.T) (h *Home, alice identity.UserID, bob UserLink) {
 	t.Helper()
 	template.once.Do(makeTemplate)
 	if template.err != nil {
@@ -141,7 +146,7 @@ func founded(t *testing.T) (*Home, identity.UserID) {
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join(template.dir, "admin"))); err != nil {
 		t.Fatal(err)
 	}
-	return reopen(t, dir), template.alice
+	return reopen(t, dir), template.alice, template.bob
 }
 
 func reopen(t *testing.T, dir string) *Home {
@@ -152,19 +157,6 @@ func reopen(t *testing.T, dir string) *Home {
 	}
 	t.Cleanup(func() { h.Close() })
 	return h
-}
-
-// invite issues a link for bob.
-func invite(t *testing.T, h *Home, addrs ...string) UserLink {
-	t.Helper()
-	if len(addrs) == 0 {
-		addrs = []string{"192.0.2.1:7410"}
-	}
-	l, err := h.InviteUser(t.Context(), UserRequest{Name: bobName, AdminPassword: []byte(adminPassword), Addrs: addrs})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
 }
 
 func joinRequest(l UserLink) JoinRequest {

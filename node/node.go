@@ -139,9 +139,11 @@ func (n *Node) serve(ctx context.Context, m *membership, ready func(Ready)) (err
 	return g.Wait()
 }
 
+// storeOptions are the settings in the store's words. A limit of 0 is meant:
+// for the store it would be its default.
 func (n *Node) storeOptions() store.Options {
 	return store.Options{
-		MaxBytes: uint64(n.cfg.StoreLimit()), MaxBlobBytes: uint64(n.cfg.FilesLimit()), FreeFloor: uint64(n.cfg.FreeFloor()), Log: n.log,
+		MaxBytes: uint64(n.cfg.StoreLimit()), MaxBlobBytes: uint64(max(1, n.cfg.FilesLimit())), FreeFloor: uint64(max(1, n.cfg.FreeFloor())), Log: n.log,
 	}
 }
 

@@ -85,7 +85,7 @@ func TestCheckName(t *testing.T) {
 }
 
 func TestInviteUserLimits(t *testing.T) {
-	h, _ := founded(t)
+	h, _, _ := founded(t)
 	before := readState(t, h.Dir())
 	good := UserRequest{Name: bobName, AdminPassword: []byte(adminPassword), Addrs: []string{"192.0.2.1:7410"}}
 	with := func(change func(*UserRequest)) UserRequest {
@@ -133,7 +133,7 @@ func TestInviteUserLimits(t *testing.T) {
 // TestInviteLargest: a name that does not fit beside the addresses is left out
 // of the link before an address is; the network tells it later.
 func TestInviteLargest(t *testing.T) {
-	h, _ := founded(t)
+	h, _, _ := founded(t)
 	addrs := []string{"[2001:db8:ffff:ffff:ffff:ffff:ffff:fff1]:65535", "[2001:db8:ffff:ffff:ffff:ffff:ffff:fff2]:65535", "192.0.2.200:65535"}
 	l, err := h.InviteUser(t.Context(), UserRequest{Name: strings.Repeat("n", deeplink.MaxUser), AdminPassword: []byte(adminPassword), Addrs: addrs})
 	if err != nil {
@@ -152,7 +152,7 @@ func TestInviteLargest(t *testing.T) {
 }
 
 func TestHostUser(t *testing.T) {
-	h, _ := founded(t)
+	h, _, link := founded(t)
 	before := readState(t, h.Dir())
 	q := UserRequest{Name: bobName, AdminPassword: []byte("wrong")}
 	_, err := h.HostUser(t.Context(), q, []byte(bobPassword))
@@ -167,7 +167,7 @@ func TestHostUser(t *testing.T) {
 	wantError(t, err, ErrNoNetwork)
 
 	guest := newHome(t)
-	if _, _, err := guest.Join(t.Context(), joinRequest(invite(t, h)), today()); err != nil {
+	if _, _, err := guest.Join(t.Context(), joinRequest(link), today()); err != nil {
 		t.Fatal(err)
 	}
 	_, err = guest.HostUser(t.Context(), q, []byte(bobPassword))
@@ -197,7 +197,7 @@ func TestHostUser(t *testing.T) {
 // TestHostUserDiskFull: what does not reach the disk is not there, and the
 // next try makes it whole.
 func TestHostUserDiskFull(t *testing.T) {
-	h, _ := founded(t)
+	h, _, _ := founded(t)
 	if err := os.Symlink("/dev/full", h.path("state.new")); err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestHostUserDiskFull(t *testing.T) {
 }
 
 func TestAddUserAddresses(t *testing.T) {
-	h, _ := founded(t)
+	h, _, _ := founded(t)
 	c := config.Default()
 	c.Gossip.Listen = "127.0.0.1:7410"
 	add := api.NewUser{Name: bobName, AdminPassword: []byte(adminPassword)}
@@ -245,8 +245,7 @@ func TestAddUserAddresses(t *testing.T) {
 }
 
 func TestJoin(t *testing.T) {
-	admin, _ := founded(t)
-	link := invite(t, admin)
+	admin, _, link := founded(t)
 	h := newHome(t)
 	user, name, err := h.Join(t.Context(), joinRequest(link), today())
 	if err != nil {
@@ -285,8 +284,7 @@ func TestJoin(t *testing.T) {
 // TestJoinRefusals: each refusal says what is the matter and leaves the node
 // as it was, so that the right link still works.
 func TestJoinRefusals(t *testing.T) {
-	admin, _ := founded(t)
-	link := invite(t, admin)
+	_, _, link := founded(t)
 	good := joinRequest(link)
 	flipped := bytes.Clone(link.Frame)
 	flipped[len(flipped)/2] ^= 1
@@ -321,15 +319,15 @@ func TestJoinRefusals(t *testing.T) {
 }
 
 func TestJoinForeign(t *testing.T) {
-	admin, alice := founded(t)
+	admin, alice, link := founded(t)
 	other := newHome(t)
 	if _, err := other.CreateNetwork(t.Context(), "hawk", identity.PresetLean, []byte(adminPassword)); err != nil {
 		t.Fatal(err)
 	}
 	before := readState(t, other.Dir())
-	_, err := Join(t.Context(), other, api.NewJoin{Link: joinRequest(invite(t, admin)).Link, Password: []byte("wrong")})
+	_, err := Join(t.Context(), other, api.NewJoin{Link: joinRequest(link).Link, Password: []byte("wrong")})
 	wantError(t, err, api.ErrLink)
-	_, _, err = other.Join(t.Context(), joinRequest(invite(t, admin)), today())
+	_, _, err = other.Join(t.Context(), joinRequest(link), today())
 	wantError(t, err, ErrHasNetwork, "hawk", networkName, "--dir")
 	wantError(t, provisionError(err), api.ErrConflict)
 	if !bytes.Equal(before, readState(t, other.Dir())) {
@@ -337,7 +335,6 @@ func TestJoinForeign(t *testing.T) {
 	}
 
 	// A second user on a node that is in the network already.
-	link := invite(t, admin)
 	chain := admin.network().Chain
 	if _, _, err := admin.Join(t.Context(), joinRequest(link), today()); err != nil {
 		t.Fatal(err)
@@ -354,7 +351,7 @@ func TestJoinForeign(t *testing.T) {
 // confirmed or not, and the refusal shows that clock. One below its floor
 // cannot tell.
 func TestJoinClock(t *testing.T) {
-	admin, _ := founded(t)
+	admin, _, _ := founded(t)
 	l, err := admin.InviteUser(t.Context(), UserRequest{Name: bobName, AdminPassword: []byte(adminPassword), TTL: time.Minute, Addrs: []string{"192.0.2.1:1"}})
 	if err != nil {
 		t.Fatal(err)
@@ -375,8 +372,7 @@ func TestJoinClock(t *testing.T) {
 // What a node needs to come back alone (its own key, the network secret) is
 // found by the same search, which shows that it searches.
 func TestNothingReadable(t *testing.T) {
-	admin, alice := founded(t)
-	link := invite(t, admin)
+	admin, alice, link := founded(t)
 	h := newHome(t)
 	if _, _, err := h.Join(t.Context(), joinRequest(link), today()); err != nil {
 		t.Fatal(err)

@@ -219,9 +219,9 @@ func TestRunWithoutNetwork(t *testing.T) {
 // and said is then nowhere in the folders.
 func TestRun(t *testing.T) {
 	before := goleak.IgnoreCurrent()
-	adminHome, alice := founded(t)
+	adminHome, alice, link := founded(t)
 	ca, cb := onLoopback(t), onLoopback(t)
-	link := invite(t, adminHome, ca.GossipAddr().String())
+	cb.Gossip.Seeds = []string{ca.Gossip.Listen}
 	joined := newHome(t)
 	if _, _, err := joined.Join(t.Context(), joinRequest(link), today()); err != nil {
 		t.Fatal(err)
@@ -271,9 +271,9 @@ func TestRun(t *testing.T) {
 // A node that has met nobody ends as cleanly as one that has.
 func TestRunAlone(t *testing.T) {
 	before := goleak.IgnoreCurrent()
-	adminHome, _ := founded(t)
+	_, _, link := founded(t)
 	h := newHome(t)
-	if _, _, err := h.Join(t.Context(), joinRequest(invite(t, adminHome, "127.0.0.1:9")), today()); err != nil {
+	if _, _, err := h.Join(t.Context(), joinRequest(link), today()); err != nil {
 		t.Fatal(err)
 	}
 	r := up(t, h, onLoopback(t))
@@ -294,7 +294,7 @@ func TestRunAlone(t *testing.T) {
 // A port that is taken ends Run with an error that names it, whichever it is.
 func TestRunBusyPort(t *testing.T) {
 	before := goleak.IgnoreCurrent()
-	h, _ := founded(t)
+	h, _, _ := founded(t)
 	for name, busy := range map[string]func(*config.Config, string){
 		"page":   func(c *config.Config, addr string) { c.Page.Listen = []string{addr} },
 		"mesh":   func(c *config.Config, addr string) { c.Mesh.Listen = []string{addr} },
@@ -322,9 +322,9 @@ func TestRunBusyPort(t *testing.T) {
 // TestRunClockBehind: a board whose clock lost hours, as its state knows,
 // still meets its network and delivers (decisions.md 4).
 func TestRunClockBehind(t *testing.T) {
-	adminHome, alice := founded(t)
+	adminHome, alice, link := founded(t)
 	ca, cb := onLoopback(t), onLoopback(t)
-	link := invite(t, adminHome, ca.GossipAddr().String())
+	cb.Gossip.Seeds = []string{ca.Gossip.Listen}
 	joined := newHome(t)
 	if _, _, err := joined.Join(t.Context(), joinRequest(link), today()); err != nil {
 		t.Fatal(err)
@@ -341,5 +341,23 @@ func TestRunClockBehind(t *testing.T) {
 		if err := r.down(); err != nil {
 			t.Errorf("Run returned %v", err)
 		}
+	}
+}
+
+// A limit of 0 in the settings is a limit, not a default of somebody else's.
+func TestZeroLimits(t *testing.T) {
+	h, _, _ := founded(t)
+	c := onLoopback(t)
+	c.Store.FilesLimitMB, c.Store.FreeFloorMB = 0, 0
+	n := New(Options{Home: h, Config: c})
+	var err error
+	if n.root, err = identity.ParseRoot(h.network().Root); err != nil {
+		t.Fatal(err)
+	}
+	if o := n.storeOptions(); o.MaxBlobBytes != 1 || o.FreeFloor != 1 {
+		t.Errorf("the store is told %d bytes of files and %d to keep free", o.MaxBlobBytes, o.FreeFloor)
+	}
+	if l := n.limits(); l.BlobBytes != 1 {
+		t.Errorf("the agent is told %d bytes of files", l.BlobBytes)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"outrider/store"
 )
 
 // kills is how often the tests kill: 20 times, or OUTRIDER_KILLS.
@@ -129,6 +131,17 @@ func TestPowerCut(t *testing.T) {
 			t.Fatal(err)
 		}
 		broken, err := p.broken(dir, true)
+		if errors.Is(err, store.ErrCorrupt) {
+			// An index without anything in it: bundles, values and leaves are gone,
+			// and the store says so by itself. The vault is a folder of its own.
+			var secrets []string
+			p.brokenSecrets(dir, func(f string, a ...any) { secrets = append(secrets, fmt.Sprintf(f, a...)) })
+			if len(secrets) == 0 {
+				t.Error("no secret was lost although nothing was synced: the test proves nothing")
+			}
+			t.Logf("the store found out: %v", err)
+			return
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -113,7 +113,7 @@ func until(t *testing.T, what string, holds func() bool) {
 		if time.Now().After(end) {
 			t.Fatalf("%s did not come in %v", what, Patience)
 		}
-		time.Sleep(pause) // polling with a deadline: two real processes
+		<-time.After(pause) // polling with a deadline: two real processes
 	}
 }
 

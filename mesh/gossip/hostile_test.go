@@ -220,14 +220,17 @@ func flood(t *testing.T, addr string, first []byte) (stop func()) {
 	opened := make(chan struct{}, 100)
 	for range 100 {
 		wg.Go(func() {
-			for once := true; ctx.Err() == nil; once = false {
+			once := true
+			for ctx.Err() == nil {
 				c, err := net.Dial("tcp", addr)
-				if err != nil {
+				if err != nil { // the backlog is full for a moment
+					pausing(ctx, 20*time.Millisecond)
 					continue
 				}
 				end := context.AfterFunc(ctx, func() { c.Close() })
 				c.Write(first)
 				if once {
+					once = false
 					opened <- struct{}{}
 				}
 				io.Copy(io.Discard, c)
