@@ -86,7 +86,6 @@ func measure(b *testing.B, profile string) {
 	if r, err := a.capture.Close(); err != nil {
 		b.Fatalf("capture of %d frames, %d dropped: %v", r.Packets, r.Dropped, err)
 	}
-	dump(a.path, windows)
 	sizes, frames, err := Count(a.path, uint16(a.A.Mesh), windows)
 	if err != nil {
 		b.Fatal(err)
