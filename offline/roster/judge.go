@@ -260,8 +260,11 @@ func (r *Roster) admissible(o *object) error {
 	}
 	if old := r.state.objects[o.key()]; old != nil {
 		switch {
-		case old.sum == o.sum && (old.payload == o.payload || o.generation > old.generation):
-			return nil // the same again: after a crash, or sealed under a newer secret
+		case old.sum == o.sum && o.generation >= old.generation:
+			// The same again: after a crash, sealed under a newer secret, or
+			// sealed by two nodes apart, such as the giver and the taker of a
+			// join. The agent keeps one of these, at all nodes the same.
+			return nil
 		case old.sum == o.sum || !o.wins(old):
 			return ErrSuperseded
 		}
