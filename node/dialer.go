@@ -114,12 +114,17 @@ func (d *dialer) try(ctx context.Context, nb gossip.Neighbour) {
 // opened.
 func (d *dialer) wakeUp() {
 	d.mu.Lock()
-	for _, a := range d.peers {
+	apart := false // somebody known is not linked
+	for id, a := range d.peers {
 		if !a.busy {
 			a.next, a.pause = time.Time{}, retryFirst
+			apart = apart || !d.connected(id)
 		}
 	}
 	d.mu.Unlock()
+	if !apart {
+		return // the usual case under load: nothing to look for
+	}
 	select {
 	case d.kick <- struct{}{}:
 	default:

@@ -77,7 +77,7 @@ func (r *Roster) read(payload []byte) (*object, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.generation, o.payload = generation, sha256.Sum256(payload)
+	o.generation, o.plain = generation, sha256.Sum256(plain)
 	return o, r.authenticate(o)
 }
 
@@ -260,10 +260,11 @@ func (r *Roster) admissible(o *object) error {
 	}
 	if old := r.state.objects[o.key()]; old != nil {
 		switch {
-		case old.sum == o.sum && o.generation >= old.generation:
+		case old.sum == o.sum && (old.plain == o.plain && o.generation == old.generation || o.generation > old.generation):
 			// The same again: after a crash, sealed under a newer secret, or
-			// sealed by two nodes apart, such as the giver and the taker of a
-			// join. The agent keeps one of these, at all nodes the same.
+			// sealed by two nodes apart, as the giver and the taker of a join
+			// do. Of those the agent keeps one, the same at all nodes; were
+			// each to refuse the other's, their sets would never be equal.
 			return nil
 		case old.sum == o.sum || !o.wins(old):
 			return ErrSuperseded

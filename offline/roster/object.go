@@ -112,7 +112,7 @@ type object struct {
 
 	chain      identity.Chain // of the signer, or of cert itself; set once authenticated
 	generation uint32         // of the network secret it came under
-	payload    [32]byte       // hash of the payload it was applied from
+	plain      [32]byte       // hash of the plaintext it was applied from, parents and all
 }
 
 // parseObject reads a control object's plaintext. Every error is ErrForged,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -272,9 +273,12 @@ func TestNumbersWin(t *testing.T) {
 	n.accept(r, n.objects(alice, "Alice")...)
 	same := n.prekey(alice.device, 1)
 	payload := ok2(t)(r.Seal(same))
-	if v := r.Judge(payload); v.Code != Superseded || v.Key == [16]byte{} || v.Number != 1 || v.Kind != KindPrekey {
-		t.Errorf("known, sealed again: %+v", v)
+	if v := r.Judge(payload); v.Code != Accept || v.Key == [16]byte{} || v.Number != 1 || v.Kind != KindPrekey {
+		t.Errorf("known, the same sealed again elsewhere: %+v", v)
 	}
+	more := same
+	more.Chain = append(slices.Clone(same.Chain), n.aCert)
+	n.refuse(r, more, Superseded, ErrSuperseded) // the same words in another dress
 	two := ok2(t)(r.Seal(n.prekey(alice.device, 2)))
 	first := r.Judge(two)
 	if first.Code != Accept || first.Number != 2 || !first.End.Equal(epoch.AddDate(0, 0, 2+7+30)) {

@@ -98,7 +98,7 @@ func (s *state) put(o *object) bool {
 	key := o.key()
 	old := s.objects[key]
 	if old != nil && old.sum == o.sum {
-		old.payload, old.generation = o.payload, max(old.generation, o.generation)
+		old.plain, old.generation = o.plain, max(old.generation, o.generation)
 		return news
 	}
 	if old != nil && !o.wins(old) || !s.roomFor(o) {
