@@ -57,7 +57,7 @@ func (n *Node) assemble(m *membership) error {
 		dial: n.links.Dial, connected: n.links.Connected, allowed: n.gate.Allowed, members: n.gossip.Members, changes: n.gossip.Changes(),
 		idle: idleContact(n.cfg.LinkClass()), peers: map[identity.NodeID]*attempt{}, kick: make(chan struct{}, 1),
 	}
-	n.post, n.raw = newPost(n.agent, n.dialer.wakeUp), newRawTags(n.agent, n.dialer.wakeUp)
+	n.post, n.raw = newPost(n.agent, n.dialer.news), newRawTags(n.agent, n.dialer.news)
 	n.chat = chat.New(n.chatConfig(secrets, blobs))
 	return nil
 }

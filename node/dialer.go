@@ -110,21 +110,34 @@ func (d *dialer) try(ctx context.Context, nb gossip.Neighbour) {
 	a.pause = min(2*a.pause, retryMost)
 }
 
-// wakeUp tries all neighbours now: there is something new, or a way was
-// opened.
+// wakeUp tries all neighbours now: a way was opened.
 func (d *dialer) wakeUp() {
+	d.forgive()
+	d.rouse()
+}
+
+// news tries all neighbours now: there is something for them. Under load that
+// is so all the time, and mostly they are all linked.
+func (d *dialer) news() {
+	if d.forgive() {
+		d.rouse()
+	}
+}
+
+// forgive ends all pauses and reports whether any neighbour is not linked.
+func (d *dialer) forgive() (apart bool) {
 	d.mu.Lock()
-	apart := false // somebody known is not linked
+	defer d.mu.Unlock()
 	for id, a := range d.peers {
 		if !a.busy {
 			a.next, a.pause = time.Time{}, retryFirst
 			apart = apart || !d.connected(id)
 		}
 	}
-	d.mu.Unlock()
-	if !apart {
-		return // the usual case under load: nothing to look for
-	}
+	return apart
+}
+
+func (d *dialer) rouse() {
 	select {
 	case d.kick <- struct{}{}:
 	default:

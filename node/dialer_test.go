@@ -190,6 +190,31 @@ func TestDialerIdle(t *testing.T) {
 	})
 }
 
+// News for neighbours that are all linked costs no look at who is around.
+func TestDialerUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		id := madeUpNode(1)
+		r := newRadio(time.Hour, id)
+		r.answer = func(context.Context, identity.NodeID) error { r.set(r.up, id, true); return nil }
+		r.during(t, func() {
+			synctest.Wait()
+			if len(r.dialled(id)) != 1 {
+				t.Fatal("not dialled at the start")
+			}
+			r.dialer.news()
+			if len(r.dialer.kick) != 0 {
+				t.Error("news roused the dialer though everybody is linked")
+			}
+			r.set(r.up, id, false)
+			r.dialer.news()
+			synctest.Wait()
+			if n := len(r.dialled(id)); n != 2 {
+				t.Errorf("%d dials after news for somebody who is not linked, want 2", n)
+			}
+		})
+	})
+}
+
 // A dial that hangs is not doubled, does not hold up others, and ends with the
 // dialer.
 func TestDialerHangingDial(t *testing.T) {

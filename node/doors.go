@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"outrider/node/api"
@@ -25,23 +26,24 @@ import (
 // socketName is the API's unix socket in the node's folder.
 const socketName = "outrider.sock"
 
-// doors are the listeners of the API. Whoever serves them closes them.
+// doors are the listeners of the API. They are open from the node's first
+// moment to its last; the turnstile behind them lets the requests through.
 type doors struct {
-	socket net.Listener
-	pages  []api.Page
-	hosts  []string
+	api.Listeners
+	*turnstile
+	hosts []string
 }
 
 // openDoors listens where the settings say: on the socket always, on loopback
 // in plain HTTP, elsewhere with TLS only.
 func openDoors(h *Home, c config.Config) (_ *doors, err error) {
-	d := &doors{hosts: c.Page.AllowedHosts}
+	d := &doors{turnstile: newTurnstile(), hosts: c.Page.AllowedHosts}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
 		}
 	}()
-	if d.socket, err = api.ListenSocket(h.path(socketName)); err != nil {
+	if d.Socket, err = api.ListenSocket(h.path(socketName)); err != nil {
 		return d, fmt.Errorf("node: up: %w", err)
 	}
 	for _, p := range c.Page.Listeners() {
@@ -50,10 +52,10 @@ func openDoors(h *Home, c config.Config) (_ *doors, err error) {
 			return d, fmt.Errorf("node: up: page: %v", err)
 		}
 		page := api.Page{Listener: l}
-		d.pages = append(d.pages, page)
+		d.Pages = append(d.Pages, page)
 		d.hosts = append(d.hosts, p.Addr.Addr().String())
 		if p.TLS {
-			if d.pages[len(d.pages)-1].TLS, err = pageTLS(p.Addr.Addr().AsSlice()); err != nil {
+			if d.Pages[len(d.Pages)-1].TLS, err = pageTLS(p.Addr.Addr().AsSlice()); err != nil {
 				return d, err
 			}
 		}
@@ -61,18 +63,21 @@ func openDoors(h *Home, c config.Config) (_ *doors, err error) {
 	return d, nil
 }
 
-// serve takes requests once everything else listens, so that a node that says
-// it is up is. The doors are closed when it returns.
+// serve runs server for the requests once everything else listens, so that a
+// node that says it is up is.
 func (d *doors) serve(ctx context.Context, server *api.Server, ready func(), others ...<-chan struct{}) error {
 	for _, listens := range others {
 		select {
 		case <-listens:
 		case <-ctx.Done():
-			return d.close()
+			return nil
 		}
 	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return server.Run(ctx) })
+	g.Go(func() error { d.turnstile.serve(ctx, server.Handler()); return nil })
 	ready()
-	return server.Run(ctx)
+	return g.Wait()
 }
 
 // portHint says what to do about a port that is taken. Links and gossip give
@@ -84,12 +89,13 @@ func portHint(err error) error {
 	return err
 }
 
+// close is for doors that were never served.
 func (d *doors) close() error {
 	var errs []error
-	if d.socket != nil {
-		errs = append(errs, d.socket.Close())
+	if d.Socket != nil {
+		errs = append(errs, d.Socket.Close())
 	}
-	for _, p := range d.pages {
+	for _, p := range d.Pages {
 		errs = append(errs, p.Listener.Close())
 	}
 	return errors.Join(errs...)
@@ -97,7 +103,7 @@ func (d *doors) close() error {
 
 func (d *doors) urls() []string {
 	var out []string
-	for _, p := range d.pages {
+	for _, p := range d.Pages {
 		scheme := "http"
 		if p.TLS != nil {
 			scheme = "https"
@@ -164,7 +170,7 @@ func hostAllowed(host string) bool {
 // server returns the API over the whole node.
 func (n *Node) server(d *doors) *api.Server {
 	return api.New(api.Config{
-		Socket: d.socket, Pages: d.pages, Hosts: d.hosts, HostAllowed: hostAllowed,
+		Hosts: d.hosts, HostAllowed: hostAllowed,
 		Chat: api.ChatService(n.chat), Node: operator{n}, Bundles: n.raw, Provision: provision{n},
 		Hub: n.hub, Web: n.page(), Log: n.log,
 	})

@@ -22,7 +22,7 @@ var errEnrolling = fmt.Errorf("node: still looking for a first neighbour; check 
 // enrol looks for neighbours until one hands over the root record whose hash
 // the join link carried. Nobody can be judged before, so nobody is admitted
 // and nothing but the record is taken.
-func (n *Node) enrol(ctx context.Context, m *membership, ready func(Ready)) (err error) {
+func (n *Node) enrol(ctx context.Context, m *membership, d *doors, ready func(Ready)) error {
 	n.log.Info("looking for a first neighbour", "seeds", len(m.Seeds))
 	links, err := n.newLinks(stranger{m.Chain})
 	if err != nil {
@@ -32,12 +32,8 @@ func (n *Node) enrol(ctx context.Context, m *membership, ready func(Ready)) (err
 	if err != nil {
 		return err
 	}
-	d, err := openDoors(n.home, n.cfg)
-	if err != nil {
-		return err
-	}
 	server := api.New(api.Config{
-		Socket: d.socket, Pages: d.pages, Hosts: d.hosts, HostAllowed: hostAllowed, Chat: nobody{}, Node: operator{n},
+		Hosts: d.hosts, HostAllowed: hostAllowed, Chat: nobody{}, Node: operator{n},
 		Provision: provision{n}, Hub: n.hub, Web: n.page(), Log: n.log,
 	})
 	ctx, done := context.WithCancel(ctx)

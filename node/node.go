@@ -92,14 +92,27 @@ func New(o Options) *Node {
 // Run serves until ctx ends or a part the node cannot live without fails. It
 // calls ready once, when requests are taken. When it has returned, no
 // goroutine of the node is left.
-func (n *Node) Run(ctx context.Context, ready func(Ready)) (err error) {
+func (n *Node) Run(ctx context.Context, ready func(Ready)) error {
 	m := n.home.network()
 	if m == nil {
 		return fmt.Errorf("node: up: %w", ErrNoNetwork)
 	}
+	doors, err := openDoors(n.home, n.cfg)
+	if err != nil {
+		return portHint(err)
+	}
+	doors.Log = n.log
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return doors.Serve(ctx, doors) })
+	g.Go(func() error { return n.live(ctx, m, doors, ready) })
+	return portHint(g.Wait())
+}
+
+// live is the node's life behind its doors: enrolling if it must, then whole.
+func (n *Node) live(ctx context.Context, m *membership, doors *doors, ready func(Ready)) (err error) {
 	if m.Root == nil {
-		if err := n.enrol(ctx, m, ready); err != nil || ctx.Err() != nil {
-			return portHint(err)
+		if err := n.enrol(ctx, m, doors, ready); err != nil || ctx.Err() != nil {
+			return err
 		}
 		ready = func(Ready) {}
 		m = n.home.network()
@@ -107,20 +120,16 @@ func (n *Node) Run(ctx context.Context, ready func(Ready)) (err error) {
 	if n.root, err = identity.ParseRoot(m.Root); err != nil {
 		return fmt.Errorf("node: up: %w", err)
 	}
-	return portHint(n.serve(ctx, m, ready))
+	return n.serve(ctx, m, doors, ready)
 }
 
 // serve runs the whole node.
-func (n *Node) serve(ctx context.Context, m *membership, ready func(Ready)) (err error) {
+func (n *Node) serve(ctx context.Context, m *membership, doors *doors, ready func(Ready)) (err error) {
 	if n.store, err = store.Open(n.home.path("db"), n.storeOptions()); err != nil {
 		return fmt.Errorf("node: up: %w", err)
 	}
 	defer func() { err = errors.Join(err, n.store.Close()) }() // opened first, closed last
 	if err := n.assemble(m); err != nil {
-		return err
-	}
-	doors, err := openDoors(n.home, n.cfg)
-	if err != nil {
 		return err
 	}
 	events := n.agent.Events() // before anything can happen

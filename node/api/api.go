@@ -81,7 +81,9 @@ type Page struct {
 // Config is what a Server is made of. Provision, Bundles, Web and Socket may
 // be nil; their calls are then not found.
 type Config struct {
-	Socket net.Listener // unix socket for the operator, see ListenSocket
+	// Socket and Pages are what Run listens on. Whoever listens elsewhere
+	// leaves them out and hands requests to Handler.
+	Socket net.Listener
 	Pages  []Page
 	// Hosts are the names and addresses, without port, under which browsers
 	// may ask for the page. localhost, 127.0.0.1 and ::1 are always allowed.

@@ -334,7 +334,7 @@ func newBench(t *testing.T, change ...func(*Config)) *bench {
 		c(&cfg)
 	}
 	b.srv = New(cfg)
-	b.h = b.srv.handler()
+	b.h = b.srv.Handler()
 	return b
 }
 

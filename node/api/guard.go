@@ -45,8 +45,9 @@ func withOrigin(ctx context.Context, o origin) context.Context {
 	return context.WithValue(ctx, originKey{}, o)
 }
 
-// handler wraps the routes with everything that holds for all requests.
-func (s *Server) handler() http.Handler {
+// Handler returns the interface: the routes with everything that holds for all
+// requests. It is meant for Listeners, which mark what came by the socket.
+func (s *Server) Handler() http.Handler {
 	routes := s.routes()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header())
