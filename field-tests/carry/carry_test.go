@@ -1,0 +1,317 @@
+// Package carry tests the stick with real nodes: two that never hear each
+// other, and a folder that is carried between them.
+package carry
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"outrider/field-tests/plainsearch"
+	"outrider/field-tests/scenario"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	scenario.Clean()
+	os.Exit(code)
+}
+
+// two returns Alpha with alice, who founded the network, and Bravo with bob,
+// who has joined by link. Neither knows an address of the other.
+func two(t *testing.T, ctx context.Context) (alpha, bravo *scenario.Box) {
+	t.Helper()
+	bin, dir := scenario.Binary(t), t.TempDir()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	box := func(name, ip string) *scenario.Box {
+		b, err := scenario.NewBox(dir, name, bin, ip)
+		must(err)
+		_, err = b.Init(ctx)
+		must(err)
+		must(b.Configure("lan", "\n[store]\nfree_floor_mb = 16\n"))
+		return b
+	}
+	alpha, bravo = box("alpha", "127.0.0.1"), box("bravo", "127.0.0.2")
+	must(alpha.CreateNetwork(ctx, "eagle"))
+	must(alpha.HostUser(ctx, "alice"))
+	inv, err := alpha.Invite(ctx, "bob", "192.0.2.1:7410") // TEST-NET: nobody is there
+	must(err)
+	must(bravo.Join(ctx, inv))
+	for _, b := range []*scenario.Box{alpha, bravo} {
+		must(b.Up(ctx))
+		t.Cleanup(func() { b.Kill() })
+	}
+	return alpha, bravo
+}
+
+type carried struct {
+	Took, Gave uint64
+	Held       int
+	Complete   bool
+	Damaged    int
+}
+
+func carry(t *testing.T, ctx context.Context, b *scenario.Box, stick string) (c carried) {
+	t.Helper()
+	out, err := b.CLI(ctx, "", "--json", "carry", stick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(out), &c); err != nil {
+		t.Fatalf("%q: %v", out, err)
+	}
+	t.Logf("%s: %+v", b.Name, c)
+	if !c.Complete {
+		t.Error("the contact was not complete")
+	}
+	return c
+}
+
+func login(t *testing.T, ctx context.Context, b *scenario.Box, name string) {
+	t.Helper()
+	err := scenario.Poll(ctx, name+" to log in", func() (bool, error) {
+		_, err := b.API.Login(ctx, name, scenario.UserPassword)
+		return err == nil, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func await(t *testing.T, ctx context.Context, b *scenario.Box, id, state string) {
+	t.Helper()
+	err := scenario.Poll(ctx, "the state "+state, func() (bool, error) {
+		m, err := b.API.Message(ctx, id)
+		return m.State == state, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCarryM01: a text and a file go from one node to another that never met
+// it nor anybody else, by a folder alone: enrolment, keys, content and the
+// receipts. The folder then holds nothing that can be read, and gets lighter
+// once everything has arrived.
+func TestCarryM01(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	alpha, bravo := two(t, ctx)
+	stick := t.TempDir()
+
+	carry(t, ctx, alpha, stick) // root record, certificates
+	carry(t, ctx, bravo, stick) // Bravo enrols
+	login(t, ctx, alpha, "alice")
+	login(t, ctx, bravo, "bob")
+	carry(t, ctx, bravo, stick) // Bob's keys
+	carry(t, ctx, alpha, stick)
+
+	const text = "the ford by the old mill is clear, bring the ambulance"
+	msg, err := alpha.API.Send(ctx, "bob", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := make([]byte, 3<<20)
+	rand.NewChaCha8([32]byte{1}).Read(body)
+	file, err := alpha.API.SendFile(ctx, "bob", "overlay-of-the-mill.bin", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := carry(t, ctx, alpha, stick)
+	search, err := plainsearch.New([]plainsearch.Needle{plainsearch.Text("text", text), plainsearch.Text("file name", "overlay-of-the-mill.bin"),
+		plainsearch.Block("block of the file", body[1<<20:1<<20+64])})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hits, err := search.Tree(stick); err != nil || len(hits) > 0 {
+		t.Errorf("readable on the stick: %s, %v", plainsearch.Summary(hits), err)
+	}
+
+	carry(t, ctx, bravo, stick)
+	err = scenario.Poll(ctx, "bob to have both", func() (bool, error) {
+		in, err := bravo.API.Inbox(ctx)
+		texts, files := 0, 0
+		for _, m := range in {
+			if m.Text == text {
+				texts++
+			}
+			if m.File != nil && m.File.Complete {
+				files++
+			}
+		}
+		return texts == 1 && files == 1 && len(in) == 2, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := bravo.API.Inbox(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range in {
+		if m.Type != "file" {
+			continue
+		}
+		h := sha256.New()
+		if err := bravo.API.File(ctx, m.ID, h); err != nil {
+			t.Fatal(err)
+		}
+		if want := sha256.Sum256(body); !bytes.Equal(h.Sum(nil), want[:]) {
+			t.Error("the file is another one")
+		}
+	}
+	carry(t, ctx, bravo, stick)
+	empty := carry(t, ctx, alpha, stick)
+	await(t, ctx, alpha, msg.ID, "delivered")
+	await(t, ctx, alpha, file.ID, "delivered")
+	if empty.Held >= full.Held {
+		t.Errorf("the stick holds %d bundles after all has arrived, %d before", empty.Held, full.Held)
+	}
+}
+
+// TestCarryPulledOut: the command is killed in the middle of a file, again and
+// again; the next goes on, and what arrives is whole.
+func TestCarryPulledOut(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	alpha, bravo := two(t, ctx)
+	stick := t.TempDir()
+	carry(t, ctx, alpha, stick)
+	carry(t, ctx, bravo, stick)
+	login(t, ctx, alpha, "alice")
+	login(t, ctx, bravo, "bob")
+	carry(t, ctx, bravo, stick)
+	carry(t, ctx, alpha, stick)
+	body := make([]byte, 24<<20)
+	rand.NewChaCha8([32]byte{2}).Read(body)
+	file, err := alpha.API.SendFile(ctx, "bob", "f", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range []*scenario.Box{alpha, bravo} {
+		for range 4 {
+			pulled(t, ctx, b, stick)
+		}
+		carry(t, ctx, b, stick)
+	}
+	h := sha256.New()
+	err = scenario.Poll(ctx, "the file", func() (bool, error) {
+		in, err := bravo.API.Inbox(ctx)
+		if err != nil || len(in) != 1 || in[0].File == nil || !in[0].File.Complete {
+			return false, err
+		}
+		return true, bravo.API.File(ctx, in[0].ID, h)
+	})
+	if want := sha256.Sum256(body); err != nil || !bytes.Equal(h.Sum(nil), want[:]) {
+		t.Errorf("the file is not what was sent: %v", err)
+	}
+	carry(t, ctx, bravo, stick)
+	carry(t, ctx, alpha, stick)
+	await(t, ctx, alpha, file.ID, "delivered")
+}
+
+// pulled kills a carry once leaves are moving.
+func pulled(t *testing.T, ctx context.Context, b *scenario.Box, stick string) {
+	t.Helper()
+	cmd := exec.CommandContext(ctx, b.Bin, "--dir", b.Dir, "--json", "carry", stick)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { defer close(ended); cmd.Wait() }()
+	before := size(stick)
+	err := scenario.Poll(ctx, "bytes to move", func() (bool, error) {
+		select {
+		case <-ended:
+			return true, nil
+		default:
+		}
+		return size(stick) > before+1<<20, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Process.Kill()
+	<-ended
+}
+
+func size(dir string) (n int64) {
+	filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			if st, err := d.Info(); err == nil {
+				n += st.Size()
+			}
+		}
+		return nil
+	})
+	return n
+}
+
+// TestCarryRefused: what is wrong with a folder is said, with what to do, and
+// the node is none the worse.
+func TestCarryRefused(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	alpha, bravo := two(t, ctx)
+	stick := t.TempDir()
+	fails := func(b *scenario.Box, folder string, words ...string) {
+		t.Helper()
+		_, err := b.CLI(ctx, "", "carry", folder)
+		if err == nil {
+			t.Fatalf("carry %s succeeded", folder)
+		}
+		for _, w := range words {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%q does not say %q", err, w)
+			}
+		}
+	}
+	fails(alpha, filepath.Join(stick, "not-mounted"), "mounted")
+	fails(bravo, stick, "has not met its network")
+	carry(t, ctx, alpha, stick)
+	labels, err := filepath.Glob(filepath.Join(stick, "outrider-carry", "*", "label"))
+	if err != nil || len(labels) != 1 {
+		t.Fatal(labels, err)
+	}
+	root := filepath.Join(filepath.Dir(labels[0]), "root")
+	good, err := os.ReadFile(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := bytes.Clone(good)
+	bad[len(bad)/2] ^= 1
+	if err := os.WriteFile(root, bad, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fails(bravo, stick, "root record")
+	if err := os.WriteFile(root, good, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(labels[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[60] ^= 1
+	if err := os.WriteFile(labels[0], raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fails(alpha, stick, "label", "begin anew")
+	raw[60] ^= 1
+	if err := os.WriteFile(labels[0], raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	carry(t, ctx, bravo, stick)
+}
