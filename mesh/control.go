@@ -221,3 +221,21 @@ func (m *Machine) waiting(id bundle.ID) bool {
 	}
 	return false
 }
+
+// giveUpControl lets a control object go that a neighbour calls superseded or
+// bad, if this agent cannot judge by itself: it would keep it for its whole
+// lifetime otherwise, and its sets would never equal those of nodes that know
+// better. Only the agent of a stick is blind; what a lying neighbour makes it
+// forget is still at the nodes that gave it.
+func (m *Machine) giveUpControl(slot uint32) {
+	e := &m.idx.entries[slot]
+	key, ok := m.byEntry[slot]
+	if !m.cfg.Blind || !ok || e.state != held {
+		return
+	}
+	delete(m.byEntry, slot)
+	delete(m.control, key)
+	m.leave(slot)
+	m.to(slot, superseded)
+	m.commit(func(error) {}, DeleteBundle{e.id})
+}

@@ -20,6 +20,7 @@ const (
 	DropHash       Reason = "bad_hash"         // assembled bytes are not those announced
 	DropPartial    Reason = "partial_evicted"  // a cut transfer was forgotten for lack of room
 	DropStore      Reason = "store_error"      // the store failed
+	DropDamaged    Reason = "damaged"          // the disk changed its payload; wanted from neighbours
 	DropMalformed  Reason = "malformed"        // frame does not parse
 	DropUnknown    Reason = "unknown_frame"    // frame of a type not known here
 	DropUnexpected Reason = "unexpected_frame" // frame that answers nothing
@@ -38,6 +39,8 @@ type Counters struct {
 	Resumed                              uint64 // transfers continued at an offset
 	Stalls                               uint64 // links closed because nothing moved
 	Dropped                              map[Reason]uint64
+	Payload                              [classes]Traffic // by class of link
+	Delay                                Delays           // of mail for readers here
 }
 
 func (m *Machine) drop(r Reason) { m.count.Dropped[r]++ }

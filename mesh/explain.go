@@ -110,7 +110,7 @@ func (m *Machine) why(e *entry, x Explanation) string {
 	case purged:
 		return "It was purged by its key: delivered, recalled or replaced."
 	case refused:
-		return "There was no room for it; it is asked for again when there is."
+		return "There was no room for it, or the disk has damaged it; neighbours are asked for it."
 	case superseded:
 		return "A newer object of the same kind is here."
 	case expired:
@@ -153,6 +153,7 @@ type Status struct {
 	Partials, LeafParts      int // bundles and leaves that have come in part
 	Root                     [16]byte
 	Counters                 Counters
+	Queue                    [Precedences]QueueLevel // of what is held
 }
 
 // Status sums up; it scans the index.
@@ -171,6 +172,7 @@ func (m *Machine) Status(now Time) Status {
 		switch e.state {
 		case held, purging:
 			s.Held++
+			s.Queue[min(int(e.header), Precedences-1)].add(e, m.now)
 		case purged:
 			s.Tombstones++
 		case refused:

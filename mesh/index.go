@@ -21,7 +21,7 @@ const (
 	held                    // on disk
 	purging                 // on disk, its tombstone being written
 	purged                  // tombstone on disk
-	refused                 // no space for it: in the set, wanted back
+	refused                 // no space for it: in the set, wanted back; damaged on disk: wanted back
 	superseded              // a newer control object is held; not in the set
 	expired                 // lifetime ended; remembered for a while, not in the set
 )

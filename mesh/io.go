@@ -7,6 +7,7 @@ import (
 	"outrider/mesh/bundle"
 	"outrider/mesh/cla"
 	"outrider/mesh/identity"
+	"outrider/mesh/reconcile"
 )
 
 // A LinkID names a link between Up and Down; it is not used twice.
@@ -50,6 +51,9 @@ type (
 		Head []byte // see UnsentHead
 		Gone bool
 	}
+	// Damaged reports that the payload of a bundle could not be read as it was
+	// stored.
+	Damaged struct{ ID bundle.ID }
 	// Wake reports that the time of the last Alarm has come.
 	Wake struct{}
 	// Submitted is a bundle made on this node. Token holds the payload.
@@ -98,6 +102,11 @@ type (
 	BlobsWritten struct{ Results []BlobResult }
 	// HeadsChanged changes the revocation heads told to neighbours.
 	HeadsChanged struct{ Heads []byte }
+	// GenerationChanged goes over to another generation of the network secret.
+	GenerationChanged struct {
+		Salt       reconcile.Salt
+		Generation uint64
+	}
 	// RestoredBundle and RestoredTombstone are what the store held at
 	// start; Started ends them.
 	RestoredBundle    struct{ Record Record }
@@ -133,6 +142,7 @@ func (PeerDown) input()          {}
 func (Received) input()          {}
 func (Malformed) input()         {}
 func (Unsent) input()            {}
+func (Damaged) input()           {}
 func (Wake) input()              {}
 func (Submitted) input()         {}
 func (PurgeAsked) input()        {}
@@ -144,6 +154,7 @@ func (Rejudge) input()           {}
 func (BlobOpened) input()        {}
 func (BlobsWritten) input()      {}
 func (HeadsChanged) input()      {}
+func (GenerationChanged) input() {}
 func (RestoredBundle) input()    {}
 func (RestoredTombstone) input() {}
 func (Started) input()           {}

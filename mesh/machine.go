@@ -17,6 +17,7 @@ type Config struct {
 	Generation uint64         // of the network secret the salt comes from
 	Epoch      [8]byte        // the store's
 	Opsec      bool           // flood everything, advertise no tag
+	Blind      bool           // has no keys to judge control objects by: see giveUpControl
 	Limits     Limits
 	Rand       rand.Source // all chance there is
 }
@@ -118,6 +119,8 @@ func (m *Machine) take(in Input) {
 		m.malformed(in)
 	case Unsent:
 		m.unsent(in)
+	case Damaged:
+		m.damaged(in.ID)
 	case BlobOpened:
 		m.blobOpened(in)
 	case BlobsWritten:
@@ -126,6 +129,8 @@ func (m *Machine) take(in Input) {
 		m.rejudge()
 	case HeadsChanged:
 		m.heads = slices.Clone(in.Heads[:min(len(in.Heads), maxHeads)])
+	case GenerationChanged:
+		m.changeGeneration(in)
 	case RestoredBundle:
 		m.restoreBundle(in.Record)
 	case RestoredTombstone:

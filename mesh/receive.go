@@ -105,8 +105,9 @@ func (m *Machine) admit(a *arrival, v Judgement) {
 		m.refuseForSpace(a, e, g.refusal)
 		return
 	}
-	if old := m.idx.find(e.id); old != 0 {
-		m.removeEntry(old) // wanted, and here it is
+	if old := m.idx.find(e.id); old != 0 { // wanted, and here it is
+		e.set(flagOwn, e.is(flagOwn) || m.idx.entries[old].is(flagOwn)) // our own, damaged, comes home
+		m.removeEntry(old)
 	}
 	e.state, e.seq = pending, m.arrive()
 	ops := deletions(m, g.victims)
@@ -206,6 +207,7 @@ func (m *Machine) stored(a *arrival, at ref, victims []uint32, err error) {
 		m.emit(Reply{a.req, nil})
 	} else {
 		m.ack(a.link, a.head.Num, CodeDurable)
+		m.accepted(a, e)
 		if l := m.links[a.link]; l != nil {
 			l.backoff = l.pace.settle // comparing was of use
 		}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"outrider/mesh/bundle"
@@ -42,6 +43,7 @@ type ShellConfig struct {
 	Salt       reconcile.Salt
 	Generation uint64
 	Opsec      bool
+	Blind      bool // as in Config
 	Limits     Limits
 	Log        *slog.Logger
 	Rand       rand.Source    // nil: seeded by the system
@@ -50,6 +52,10 @@ type ShellConfig struct {
 	// last, and whether that can be relied on (decisions 4). Nil, and
 	// anything unreliable, counts as zero: bundles get older too slowly.
 	TimeOff func(saved time.Time) (off time.Duration, certain bool)
+	// WallCertain tells whether wall time can be relied on now, for what the
+	// next start is to count from; nil means that it can. A date saved by a
+	// clock that was years behind would end every lifetime at the next start.
+	WallCertain func() bool
 }
 
 // A Shell drives a Machine: one goroutine owns the machine and never blocks,
@@ -69,7 +75,8 @@ type Shell struct {
 
 	base      Time
 	start     time.Time
-	uncertain bool
+	later     atomic.Int64 // nanoseconds switched off that CountOff has added
+	uncertain atomic.Bool  // time switched off was counted as zero
 
 	mu      sync.Mutex // guards what follows
 	state   shellState
@@ -194,7 +201,24 @@ func (s *Shell) carryOut(outs []Output, alarm *time.Timer) {
 	}
 }
 
-func (s *Shell) now() Time { return s.base.Add(time.Since(s.start)) }
+func (s *Shell) now() Time {
+	return s.base.Add(time.Since(s.start) + time.Duration(s.later.Load()))
+}
+
+// CountOff adds the time that the node was switched off, once that has become
+// known after the start. It counts once, and only if it was not counted yet.
+func (s *Shell) CountOff(off time.Duration) {
+	select {
+	case <-s.ready: // before, it is not known whether it was counted
+	case <-s.done:
+		return
+	}
+	if off < 0 || !s.uncertain.CompareAndSwap(true, false) {
+		return
+	}
+	s.later.Store(int64(off))
+	s.post(Wake{}) // what has died meanwhile
+}
 
 // post hands an input to the machine; false if the shell has ended.
 func (s *Shell) post(in Input) bool {
@@ -211,7 +235,7 @@ func (s *Shell) post(in Input) bool {
 func (s *Shell) restore() (*Machine, error) {
 	m := NewMachine(Config{
 		Self: s.cfg.Self, Salt: s.cfg.Salt, Generation: s.cfg.Generation, Epoch: s.cfg.Store.Epoch(),
-		Opsec: s.cfg.Opsec, Limits: s.cfg.Limits, Rand: s.cfg.Rand,
+		Opsec: s.cfg.Opsec, Blind: s.cfg.Blind, Limits: s.cfg.Limits, Rand: s.cfg.Rand,
 	})
 	saved, err := s.cfg.Store.Value(elapsedKey)
 	if err != nil {
@@ -225,10 +249,11 @@ func (s *Shell) restore() (*Machine, error) {
 		base = max(base, Time(binary.BigEndian.Uint64(saved)))
 		wall := time.Unix(int64(binary.BigEndian.Uint64(saved[8:])), 0)
 		off, certain := time.Duration(0), false
-		if s.cfg.TimeOff != nil {
+		if s.cfg.TimeOff != nil && wall.Unix() != 0 {
 			off, certain = s.cfg.TimeOff(wall)
 		}
-		if s.uncertain = !certain; certain {
+		s.uncertain.Store(!certain)
+		if certain {
 			base = base.Add(max(0, off))
 		}
 	}
@@ -258,10 +283,15 @@ func (s *Shell) restoreAll(m *Machine) (latest Time, err error) {
 }
 
 // saveTime writes node time and wall time, so that a restart goes on from
-// here. A crash loses at most savePeriod of age.
+// here. A crash loses at most savePeriod of age. A wall time that cannot be
+// relied on is written as 0.
 func (s *Shell) saveTime() {
+	wall := time.Now().Unix()
+	if s.cfg.WallCertain != nil && !s.cfg.WallCertain() {
+		wall = 0
+	}
 	b := binary.BigEndian.AppendUint64(nil, uint64(s.now()))
-	b = binary.BigEndian.AppendUint64(b, uint64(time.Now().Unix()))
+	b = binary.BigEndian.AppendUint64(b, uint64(wall))
 	s.commits.put(Commit{Ops: []Op{PutValue{elapsedKey, b}}})
 }
 
@@ -295,7 +325,7 @@ func (s *Shell) Explain(id bundle.ID) (x Explanation) {
 // Status sums up the agent.
 func (s *Shell) Status() (st Status) {
 	s.look(func(m *Machine, now Time) { st = m.Status(now) })
-	st.AgeUncertain = s.uncertain
+	st.AgeUncertain = s.uncertain.Load()
 	return st
 }
 
@@ -379,6 +409,12 @@ func (s *Shell) Rejudge() { s.post(Rejudge{}) }
 
 // SetHeads changes the revocation heads told to neighbours, at most 64 bytes.
 func (s *Shell) SetHeads(heads []byte) { s.post(HeadsChanged{heads}) }
+
+// SetGeneration goes over to another generation of the network secret. All
+// links are closed, to be made anew under it.
+func (s *Shell) SetGeneration(generation uint64, salt reconcile.Salt) {
+	s.post(GenerationChanged{Salt: salt, Generation: generation})
+}
 
 // Load returns a bundle that is held here, with its present age.
 func (s *Shell) Load(ctx context.Context, id bundle.ID) (bundle.Bundle, error) {

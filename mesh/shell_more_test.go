@@ -87,6 +87,35 @@ func TestTimeSwitchedOff(t *testing.T) {
 	}
 }
 
+// A date written by a clock that nobody vouched for is not counted from, and
+// time off that becomes known later counts from then on, once.
+func TestTimeSwitchedOffLater(t *testing.T) {
+	for name, sure := range map[string]bool{"saved by a clock to be relied on": true, "saved by one that was not": false} {
+		t.Run(name, func(t *testing.T) {
+			st := meshtest.NewStore(1)
+			a := startNode(t, 1, st, func(s *mesh.ShellConfig) { s.WallCertain = func() bool { return sure } })
+			b, _ := makeBundle(t, tagOf(1), 1, 10, bundle.Routine) // an hour
+			submit(t, a, b)
+			a.stop()
+			asked := false
+			a = startNode(t, 1, st, func(s *mesh.ShellConfig) {
+				s.TimeOff = func(time.Time) (time.Duration, bool) { asked = true; return 0, false }
+			})
+			if !a.Status().AgeUncertain || asked != sure {
+				t.Fatalf("uncertain %v, asked %v", a.Status().AgeUncertain, asked)
+			}
+			a.CountOff(20 * time.Minute)
+			a.CountOff(300 * time.Hour)
+			if x := a.Explain(b.ID()); x.State != "held" || x.Age < 20*time.Minute || x.Age > 21*time.Minute {
+				t.Fatalf("%s at an age of %v", x.State, x.Age)
+			}
+			if a.Status().AgeUncertain {
+				t.Error("still uncertain")
+			}
+		})
+	}
+}
+
 func TestExpiryWhileRunningAndWhileOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := meshtest.NewStore(1)

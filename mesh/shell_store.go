@@ -204,7 +204,12 @@ func (s *Shell) load(ctx context.Context, id bundle.ID) (Record, []byte, error) 
 	if c, ok := s.cache.get(id); ok {
 		return c.record, c.payload, nil
 	}
-	return s.cfg.Store.Load(ctx, id)
+	r, payload, err := s.cfg.Store.Load(ctx, id)
+	if errors.Is(err, ErrDamaged) {
+		s.log.Error("a stored bundle is damaged; neighbours are asked for it", "bundle", id, "err", err)
+		s.post(Damaged{id})
+	}
+	return r, payload, err
 }
 
 // frame completes what the machine wants to be sent.

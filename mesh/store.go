@@ -16,6 +16,7 @@ var (
 	ErrStoreFull = errors.New("mesh: store is full")    // no space, by quota or on disk
 	ErrNotStored = errors.New("mesh: not in the store") // no such bundle, leaf or proof
 	ErrVerify    = errors.New("mesh: does not verify")  // a leaf or proof does not fit its root
+	ErrDamaged   = errors.New("mesh: damaged on disk")  // what is stored is not what was stored
 )
 
 // A Store keeps what the agent must not forget. Package store has the real
@@ -36,7 +37,8 @@ type Store interface {
 	// at start. An error ends the sequence.
 	Records() iter.Seq2[Record, error]
 	Tombstones() iter.Seq2[Tombstone, error]
-	// Load returns a bundle with its payload.
+	// Load returns a bundle with its payload, verified: one whose payload the
+	// disk has changed is ErrDamaged.
 	Load(ctx context.Context, id bundle.ID) (Record, []byte, error)
 	Tombstone(ctx context.Context, id bundle.ID) (Tombstone, error)
 	// Value returns what a PutValue stored, nil if there is none.

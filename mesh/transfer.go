@@ -303,6 +303,8 @@ func (m *Machine) answeredTransfer(l *link, o *outgoing, code Code) {
 		m.refund(o)
 		m.want(l, o.at.slot)
 		return
+	case CodeSuperseded, CodeBad:
+		m.giveUpControl(o.at.slot)
 	case CodeLater, CodeBusy, CodeFailed:
 		e.has &^= l.bit // a later comparison tries again
 		l.respray = l.respray || o.spray
@@ -314,6 +316,7 @@ func (m *Machine) answeredTransfer(l *link, o *outgoing, code Code) {
 // carried counts a neighbour that accepted custody.
 func (m *Machine) carried(l *link, e *entry) {
 	l.backoff = l.pace.settle
+	m.count.Payload[classOf(l)].SentBytes += uint64(e.size)
 	if e.replicas < 255 {
 		e.replicas++
 	}

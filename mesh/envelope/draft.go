@@ -11,7 +11,7 @@ import (
 
 // A block is a stretch of message keys of the own chain. The vault has only
 // the chain's key behind it, so after a crash the rest of the block is skipped
-// and no index is used twice.
+// and no index is used twice. See witness.go for a vault that went back.
 type block struct {
 	at   uint32 // counter of keys[0]
 	keys []key
@@ -112,8 +112,12 @@ func (k *Keyring) reserve(e *epoch, live bool, b *block) error {
 		return err
 	}
 	r := c.ratchet(c.at(live, 0))
+	e.skipUsed(live, r)
 	if r.next > liveBit-2*reserveBlock {
 		return fmt.Errorf("envelope: draft: chain is used up: %w", ErrTooLarge)
+	}
+	if err := k.witness(e, live, r.next+reserveBlock); err != nil {
+		return err
 	}
 	before := *r
 	keys, last, next := r.seek(r.next + reserveBlock - 1)

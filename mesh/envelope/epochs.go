@@ -188,8 +188,10 @@ func (k *Keyring) destroy(e *epoch) error {
 			return fmt.Errorf("envelope: delete record of gaps: %w", err)
 		}
 	}
-	if err := k.rec.PutRecord(epochPrefix+e.id.String(), nil); err != nil {
-		return fmt.Errorf("envelope: delete record of epoch: %w", err)
+	for _, name := range []string{usedPrefix + e.id.String(), epochPrefix + e.id.String()} {
+		if err := k.rec.PutRecord(name, nil); err != nil {
+			return fmt.Errorf("envelope: delete record of epoch: %w", err)
+		}
 	}
 	k.remove(e)
 	return nil

@@ -69,7 +69,8 @@ type Keyring struct {
 	stale         map[*chains]bool               // whose records list closed gaps
 	recent        recent
 	unaccepted    int
-	gapsAtMost    int // never less than the gaps of all chains
+	gapsAtMost    int  // never less than the gaps of all chains
+	rolledBack    bool // see RolledBack
 }
 
 // NewKeyring loads the keyring of a device, which may be empty. The clock is
@@ -92,8 +93,13 @@ func NewKeyring(v Vault, r Records, self Self, clock func() time.Time) (*Keyring
 		conversations: map[ConversationID][]*epoch{}, stale: map[*chains]bool{},
 		replies: map[identity.DeviceID]replyKey{},
 	}
-	if err := errors.Join(k.loadAge(), k.loadPrekeys(), k.loadEpochs(), k.loadGaps()); err != nil {
+	if err := errors.Join(k.loadAge(), k.loadPrekeys(), k.loadEpochs(), k.loadGaps(), k.loadWitness()); err != nil {
 		return nil, err
+	}
+	if f, ok := v.(fallible); ok && f.FellBack() {
+		if err := k.recover(); err != nil {
+			return nil, err
+		}
 	}
 	return k, nil
 }
@@ -168,6 +174,7 @@ type epoch struct {
 	tag, header key
 	members     map[int]*chains
 	out         [2]block // indexes set aside for mail and for live positions
+	used        [2]used
 }
 
 func (e *epoch) binding() binding { return binding{e.hash, e.header} }

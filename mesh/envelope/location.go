@@ -12,18 +12,20 @@ import (
 // fixed layout and is never packed, so that its length tells nothing; a note
 // follows if there is one. 34 bytes, integers big-endian:
 //
-//	kind (1) flags (1) latitude (4) longitude (4) altitude (4) accuracy (4) time (8) valid (4) course (2) speed (2)
+//	kind (1) flags (1: source in bits 0 to 2, named in bit 3) latitude (4) longitude (4) altitude (4) accuracy (4) time (8) valid (4) course (2) speed (2)
 type Location struct {
 	Kind      LocationKind
-	Latitude  int32  // 1e-7 degrees, north positive
-	Longitude int32  // 1e-7 degrees, east positive
-	Altitude  int32  // centimetres above the WGS 84 ellipsoid, or AltitudeUnknown
-	Accuracy  uint32 // centimetres, radius of 68 %, or AccuracyUnknown
-	Time      uint64 // of the fix, milliseconds since 1970
-	Valid     uint32 // of live positions: seconds for which sharing goes on; else 0
-	Course    uint16 // hundredths of a degree from true north, or CourseUnknown
-	Speed     uint16 // centimetres per second, or SpeedUnknown
-	Note      string // at most MaxNote bytes
+	Source    LocationSource `json:",omitempty"`
+	Named     bool           `json:",omitempty"` // the note's first line is what the sender's device calls itself
+	Latitude  int32          // 1e-7 degrees, north positive
+	Longitude int32          // 1e-7 degrees, east positive
+	Altitude  int32          // centimetres above the WGS 84 ellipsoid, or AltitudeUnknown
+	Accuracy  uint32         // centimetres, radius of 68 %, or AccuracyUnknown
+	Time      uint64         // of the fix, milliseconds since 1970
+	Valid     uint32         // of live positions: seconds for which sharing goes on; else 0
+	Course    uint16         // hundredths of a degree from true north, or CourseUnknown
+	Speed     uint16         // centimetres per second, or SpeedUnknown
+	Note      string         // at most MaxNote bytes
 }
 
 // A LocationKind tells a single position from a live one.
@@ -33,6 +35,23 @@ type LocationKind uint8
 const (
 	LocationStatic LocationKind = 1
 	LocationLive   LocationKind = 2 // the next one takes its place
+)
+
+// A LocationSource tells where a position comes from.
+type LocationSource uint8
+
+// The sources. Readers take those they do not know for SourceUnknown.
+const (
+	SourceUnknown LocationSource = 0
+	SourceGPS     LocationSource = 1
+	SourceEntered LocationSource = 2 // by a person
+	SourceMachine LocationSource = 3 // worked out by a machine in another way
+)
+
+// Bits of the flags.
+const (
+	flagSource = 0x07
+	flagNamed  = 0x08
 )
 
 // Values for what is not known, and limits.
@@ -60,6 +79,8 @@ func (l Location) check() error {
 		return malformed("location: kind")
 	case l.Latitude < -maxLatitude || l.Latitude > maxLatitude || l.Longitude < -maxLongitude || l.Longitude > maxLongitude:
 		return malformed("location: not on Earth")
+	case l.Source > SourceMachine:
+		return malformed("location: source")
 	case l.Course >= maxCourse && l.Course != CourseUnknown:
 		return malformed("location: course")
 	case l.Time > maxFix:
@@ -75,7 +96,7 @@ func (l Location) Encode() ([]byte, error) {
 	if err := l.check(); err != nil {
 		return nil, fmt.Errorf("envelope: encode: %w", err)
 	}
-	b := append(make([]byte, 0, locationSize+len(l.Note)), byte(l.Kind), 0)
+	b := append(make([]byte, 0, locationSize+len(l.Note)), byte(l.Kind), l.flags())
 	b = binary.BigEndian.AppendUint32(b, uint32(l.Latitude))
 	b = binary.BigEndian.AppendUint32(b, uint32(l.Longitude))
 	b = binary.BigEndian.AppendUint32(b, uint32(l.Altitude))
@@ -87,13 +108,24 @@ func (l Location) Encode() ([]byte, error) {
 	return append(b, l.Note...), nil
 }
 
-// ParseLocation reads the body of TypeLocation. Flags are for later versions and ignored.
+func (l Location) flags() byte {
+	f := byte(l.Source)
+	if l.Named {
+		f |= flagNamed
+	}
+	return f
+}
+
+// ParseLocation reads the body of TypeLocation. Flags of later versions are
+// ignored.
 func ParseLocation(b []byte) (Location, error) {
 	if len(b) < locationSize {
 		return Location{}, malformed("location: too short")
 	}
 	l := Location{
 		Kind:      LocationKind(b[0]),
+		Source:    LocationSource(b[1] & flagSource),
+		Named:     b[1]&flagNamed != 0,
 		Latitude:  int32(binary.BigEndian.Uint32(b[2:])),
 		Longitude: int32(binary.BigEndian.Uint32(b[6:])),
 		Altitude:  int32(binary.BigEndian.Uint32(b[10:])),
@@ -103,6 +135,9 @@ func ParseLocation(b []byte) (Location, error) {
 		Course:    binary.BigEndian.Uint16(b[30:]),
 		Speed:     binary.BigEndian.Uint16(b[32:]),
 		Note:      string(b[locationSize:]),
+	}
+	if l.Source > SourceMachine {
+		l.Source = SourceUnknown
 	}
 	return l, l.check()
 }

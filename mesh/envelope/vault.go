@@ -25,6 +25,11 @@ type Vault interface {
 	Commit() error
 }
 
+// fallible is a Vault that can tell whether it lost, to a damaged disk, what
+// was committed last. It says so as long as it is open, and again
+// when it is opened before a commit.
+type fallible interface{ FellBack() bool }
+
 // Records keeps what is not secret but nobody's business: operations,
 // rosters, numbers. The implementation encrypts it.
 type Records interface {

@@ -28,17 +28,25 @@
 // (AES-GCM, encryption version 1, no label). A stream begins with a preamble
 // of each side, the dialler's first,
 //
-//	magic      "OGS1"
+//	magic      "OGS2"
 //	nonce      12 bytes
 //	sealed     AES-256-GCM with a group key, additional data
-//	           "outrider/v1/gossip-stream\x00", of NodeID (32) || gossip port (2)
+//	           "outrider/v1/gossip-stream\x00", followed in the answer by the
+//	           dialler's whole preamble, of NodeID (32) || gossip port (2)
 //	tag        16 bytes
+//
+// then the dialler's confirmation, that it is here and not a recording,
+//
+//	nonce      12 bytes
+//	tag        16 bytes, AES-256-GCM of nothing, additional data
+//	           "outrider/v1/gossip-confirm\x00" || the answer's whole preamble
 //
 // and continues with memberlist's push/pull. A side that cannot open the
 // preamble, or whose gate is closed for the NodeID, closes the stream.
 //
-// Limits: 2,048 bytes a packet, 256 KiB a stream, 16 inbound streams at once
-// and 8 of one address, 1,024 members.
+// Limits: 2,048 bytes a packet, 256 KiB a stream, 16 inbound streams at once,
+// 8 of one address and 8 of addresses without members, 1,024 members; packets
+// that come twice, and more than transport.go allows an address, are dropped.
 package gossip
 
 import (
@@ -55,6 +63,7 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"outrider/mesh/cla"
+	"outrider/mesh/crowd"
 	"outrider/mesh/identity"
 )
 
@@ -100,6 +109,10 @@ type Gossip struct {
 
 	locate func(port uint16) place // where we are, replaced by tests
 	look   time.Duration           // between calls of locate
+
+	foreign foreign // what other networks sent
+	lines   *memberlistLog
+	atDoor  [2]*crowd.Crowd // of packets and of streams
 
 	changes chan Change
 	news    chan struct{} // 1 deep: dirty is not empty
@@ -158,6 +171,8 @@ func New(c Config) (*Gossip, error) {
 		turns: newTurns(c.Profile.RejoinInterval, c.Profile.RejoinMax),
 	}
 	g.locate, g.look = g.here, watchAddrs
+	g.lines = &memberlistLog{log: g.log, now: time.Now, foreign: &g.foreign}
+	g.atDoor = newDoors(g.log)
 	return g, g.SetKeys(c.SecretKeys)
 }
 
@@ -208,6 +223,11 @@ func (g *Gossip) AddSeeds(addrs []string) {
 
 // maxSeeds bounds the addresses to join that are not in the book.
 const maxSeeds = 64
+
+// Refused reports what was turned away: packets, then streams.
+func (g *Gossip) Refused() []crowd.Report {
+	return []crowd.Report{g.atDoor[packetDoor].Report(), g.atDoor[streamDoor].Report()}
+}
 
 // Recheck looks at all members again after the gate changed, and tries those
 // that are out of reach anew.

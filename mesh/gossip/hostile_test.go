@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net"
 	"net/netip"
 	"runtime"
@@ -36,6 +37,7 @@ func sneak(t *testing.T, n *node, name identity.NodeID, meta func(at netip.AddrP
 		met:     func(identity.NodeID, netip.AddrPort) {},
 		owner:   func(netip.AddrPort) (id identity.NodeID) { return id },
 		heard:   func(netip.AddrPort) {},
+		atDoor:  newDoors(slog.New(slog.DiscardHandler)),
 	}
 	if err := tr.listen(netip.MustParseAddrPort("127.0.0.1:0")); err != nil {
 		t.Fatal(err)
@@ -167,28 +169,38 @@ func TestFloods(t *testing.T) {
 	b := start(t, 2, seeds(a))
 	eventually(t, "a and b meet", func() bool { return a.sees(2) && b.sees(1) })
 	preamble := func() []byte {
-		p, err := sealPreamble(oneKey[0], greeting{id(7), 1})
+		p, err := sealPreamble(oneKey[0], greeting{id(7), 1}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return p
 	}
-	for name, first := range map[string]func() []byte{
-		"silent":    func() []byte { return nil },
-		"one byte":  func() []byte { return []byte(preambleMagic)[:1] },
-		"garbage":   func() []byte { return slices.Repeat([]byte{0xee}, 4096) },
-		"truncated": func() []byte { return preamble()[:preambleSize-1] },
-		"4 GiB": func() []byte { // an encrypted push/pull of a length that nobody has
-			return binary.BigEndian.AppendUint32(append(preamble(), 10), 0xffffffff)
-		},
-		"16 MiB": func() []byte {
-			return append(binary.BigEndian.AppendUint32(append(preamble(), 10), 16<<20), make([]byte, maxStreamBytes)...)
-		},
+	insider := &transport{
+		self: id(7), port: 1, allowed: func(identity.NodeID) bool { return true }, keys: func() [][]byte { return oneKey },
+		met: func(identity.NodeID, netip.AddrPort) {}, atDoor: newDoors(slog.New(slog.DiscardHandler)),
+	}
+	saying := func(b []byte) func(net.Conn) { return func(c net.Conn) { _, _ = c.Write(b) } }
+	fromInside := func(b []byte) func(net.Conn) {
+		return func(c net.Conn) {
+			_ = c.SetDeadline(time.Now().Add(patience))
+			if _, err := insider.exchange(c, true); err == nil {
+				_, _ = c.Write(b)
+			}
+		}
+	}
+	for name, attack := range map[string]func(net.Conn){
+		"silent":    saying(nil),
+		"one byte":  saying([]byte(preambleMagic)[:1]),
+		"garbage":   saying(slices.Repeat([]byte{0xee}, 4096)),
+		"truncated": saying(preamble()[:preambleSize-1]),
+		"recording": saying(append(preamble(), make([]byte, confirmSize)...)),
+		"half way":  saying(preamble()),
+		"4 GiB":     fromInside(binary.BigEndian.AppendUint32([]byte{10}, 0xffffffff)), // a length that nobody has
+		"16 MiB":    fromInside(append(binary.BigEndian.AppendUint32([]byte{10}, 16<<20), make([]byte, maxStreamBytes)...)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			bytes := first()
 			heap := heapBytes()
-			stop := flood(t, a.Addr(), bytes)
+			stop := flood(t, a.Addr(), attack)
 			a.rounds(t, 2, 5)
 			if n := count("(*transport).greet(") + count("(*Memberlist).handleConn("); n > 4*maxStreams {
 				t.Errorf("%d goroutines serve the flood", n)
@@ -212,8 +224,8 @@ func heapBytes() uint64 {
 	return m.HeapAlloc
 }
 
-// flood keeps 100 connections open that send first and no more.
-func flood(t *testing.T, addr string, first []byte) (stop func()) {
+// flood keeps 100 connections open that attack and do no more.
+func flood(t *testing.T, addr string, attack func(net.Conn)) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -228,7 +240,7 @@ func flood(t *testing.T, addr string, first []byte) (stop func()) {
 					continue
 				}
 				end := context.AfterFunc(ctx, func() { c.Close() })
-				c.Write(first)
+				attack(c)
 				if once {
 					once = false
 					opened <- struct{}{}
@@ -283,31 +295,120 @@ func TestOversizePackets(t *testing.T) {
 func TestPreamble(t *testing.T) {
 	older, newer := oneKey[0], slices.Repeat([]byte{2}, 32)
 	g := greeting{id(1), 7410}
-	p, err := sealPreamble(older, g)
+	p, err := sealPreamble(older, g, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := openPreamble([][]byte{newer, older}, p); err != nil || got != g {
+	if got, err := openPreamble([][]byte{newer, older}, p, nil); err != nil || got != g {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	if _, err := openPreamble([][]byte{newer}, p); !errors.Is(err, errOutsider) {
+	if _, err := openPreamble([][]byte{newer}, p, nil); !errors.Is(err, errOutsider) {
 		t.Fatalf("with another key: %v", err)
 	}
 	for i := range p {
 		q := slices.Clone(p)
 		q[i] ^= 0x40
-		if _, err := openPreamble([][]byte{older}, q); err == nil {
+		if _, err := openPreamble([][]byte{older}, q, nil); err == nil {
 			t.Fatalf("byte %d may be changed", i)
 		}
 	}
 	for _, n := range []int{0, preambleSize - 1} {
-		if _, err := openPreamble([][]byte{older}, p[:n]); !errors.Is(err, identity.ErrMalformed) {
+		if _, err := openPreamble([][]byte{older}, p[:n], nil); !errors.Is(err, identity.ErrMalformed) {
 			t.Fatalf("%d bytes: %v", n, err)
 		}
 	}
-	zero, _ := sealPreamble(older, greeting{id(1), 0})
-	if _, err := openPreamble([][]byte{older}, zero); !errors.Is(err, identity.ErrMalformed) {
+	zero, _ := sealPreamble(older, greeting{id(1), 0}, nil)
+	if _, err := openPreamble([][]byte{older}, zero, nil); !errors.Is(err, identity.ErrMalformed) {
 		t.Fatalf("port 0: %v", err)
+	}
+}
+
+// An answer and a confirmation are good for one preamble only.
+func TestPreamblesAnswerEachOther(t *testing.T) {
+	first, err := sealPreamble(oneKey[0], greeting{id(1), 1}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := sealPreamble(oneKey[0], greeting{id(2), 2}, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openPreamble(oneKey, answer, first); err != nil {
+		t.Fatal(err)
+	}
+	for what, to := range map[string][]byte{"none": nil, "another": answer} {
+		if _, err := openPreamble(oneKey, answer, to); !errors.Is(err, errOutsider) {
+			t.Errorf("as answer to %s: %v", what, err)
+		}
+	}
+	confirm, err := sealConfirm(oneKey[0], answer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := openConfirm(oneKey, confirm, answer); err != nil {
+		t.Fatal(err)
+	}
+	if err := openConfirm(oneKey, confirm, first); !errors.Is(err, errOutsider) {
+		t.Errorf("a confirmation of something else: %v", err)
+	}
+	if err := openConfirm(oneKey, confirm[1:], answer); !errors.Is(err, identity.ErrMalformed) {
+		t.Errorf("a byte short: %v", err)
+	}
+	if err := openConfirm(oneKey, make([]byte, confirmSize), answer); !errors.Is(err, errOutsider) {
+		t.Errorf("zeros: %v", err)
+	}
+}
+
+// A packet passes once, whoever sends it again, and one that no key opens
+// never; both are counted against the sender.
+func TestPacketsPassOnce(t *testing.T) {
+	stranger := netip.MustParseAddrPort("192.0.2.1:7410")
+	tr := &transport{
+		keys: func() [][]byte { return oneKey }, atDoor: newDoors(slog.New(slog.DiscardHandler)),
+		owner: func(netip.AddrPort) (none identity.NodeID) { return none },
+	}
+	aead, err := sealer(oneKey[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	packet := func(n byte) []byte {
+		b := append([]byte{wireVersion}, make([]byte, nonceSize)...)
+		b[1] = n
+		return aead.Seal(b, b[1:], []byte("ping"), nil)
+	}
+	var past recorder
+	if !tr.genuine(packet(1), stranger, &past) || !tr.genuine(packet(2), stranger, &past) {
+		t.Fatal("a packet of the group does not pass")
+	}
+	if tr.genuine(packet(1), stranger, &past) {
+		t.Error("a recording passes")
+	}
+	long := append(packet(3), make([]byte, maxPacket)...)
+	for what, b := range map[string][]byte{"empty": nil, "short": packet(3)[:minPacket-1], "changed": append(packet(3)[:20], 0), "long": long} {
+		if tr.genuine(b, stranger, &past) {
+			t.Errorf("passes: %s", what)
+		}
+	}
+	if r := tr.atDoor[packetDoor].Report(); r.Refused != 5 || r.Offenders[0].Addr != stranger.Addr() {
+		t.Errorf("report %+v", r)
+	}
+	for i := range 2 * packetLimits.Stranger.Burst {
+		if ok := tr.genuine(packet(byte(10+i)), stranger, &past); ok && i >= packetLimits.Stranger.Burst {
+			t.Fatalf("packet %d of a stranger passes", i)
+		}
+	}
+}
+
+func TestRecorderForgetsTheOldest(t *testing.T) {
+	var r recorder
+	nonce := func(i int) (n [nonceSize]byte) { binary.BigEndian.PutUint32(n[:], uint32(i)); return n }
+	for i := range memoryOfPackets + 1 {
+		if r.again(nonce(i)) {
+			t.Fatalf("packet %d was never there", i)
+		}
+	}
+	if r.again(nonce(0)) || !r.again(nonce(memoryOfPackets)) || len(r.seen) != memoryOfPackets || len(r.ring) != memoryOfPackets {
+		t.Errorf("%d and %d remembered", len(r.seen), len(r.ring))
 	}
 }
 
@@ -360,18 +461,52 @@ func FuzzDecodeMetadata(f *testing.F) {
 }
 
 func FuzzOpenPreamble(f *testing.F) {
-	seed, err := sealPreamble(oneKey[0], greeting{id(1), 7410})
+	seed, err := sealPreamble(oneKey[0], greeting{id(1), 7410}, nil)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(seed)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		g, err := openPreamble(oneKey, b)
+		g, err := openPreamble(oneKey, b, nil)
 		if err != nil && !errors.Is(err, identity.ErrMalformed) && !errors.Is(err, errOutsider) {
 			t.Fatalf("unexpected error %v", err)
 		}
 		if err == nil && g.port == 0 {
 			t.Fatal("port 0")
+		}
+	})
+}
+
+func FuzzOpenConfirm(f *testing.F) {
+	answer, err := sealPreamble(oneKey[0], greeting{id(1), 7410}, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	seed, err := sealConfirm(oneKey[0], answer)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Add(seed[1:])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		err := openConfirm(oneKey, b, answer)
+		if err != nil && !errors.Is(err, identity.ErrMalformed) && !errors.Is(err, errOutsider) {
+			t.Fatalf("unexpected error %v", err)
+		}
+		if err == nil && !slices.Equal(b, seed) {
+			t.Fatal("a second confirmation was found")
+		}
+	})
+}
+
+// FuzzPacket is what an outsider can send: nothing of it may pass.
+func FuzzPacket(f *testing.F) {
+	f.Add([]byte{wireVersion})
+	f.Add(append([]byte{wireVersion}, make([]byte, minPacket)...))
+	f.Add(make([]byte, maxPacket+1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if ofGroup(oneKey, b[:min(len(b), maxPacket)]) {
+			t.Fatal("made without the key, and passes")
 		}
 	})
 }

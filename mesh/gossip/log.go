@@ -15,6 +15,8 @@ import (
 type memberlistLog struct {
 	log *slog.Logger
 	now func() time.Time
+	// foreign, where set, counts what no key opens for good.
+	foreign *foreign
 
 	mu       sync.Mutex
 	unopened int
@@ -40,6 +42,9 @@ func (l *memberlistLog) countUnopened() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.unopened++
+	if l.foreign != nil {
+		l.foreign.note(l.now())
+	}
 	if now := l.now(); now.Sub(l.told) >= tellEvery {
 		l.log.Warn("gossip that no key of this network opens: another network on the same port, an old key, or an attack", "packets", l.unopened)
 		l.told, l.unopened = now, 0

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 
+	"outrider/mesh/crowd"
 	"outrider/mesh/identity"
 )
 
@@ -18,14 +19,21 @@ import (
 // port they gossip, sealed with a group key. Outsiders get nowhere with a
 // stream, and a gate knows whom it has before a word of state passes.
 const (
-	preambleMagic = "OGS1"
+	preambleMagic = "OGS2"
 	preambleText  = len(identity.NodeID{}) + 2
 	preambleSize  = len(preambleMagic) + nonceSize + preambleText + tagSize
 
 	nonceSize, tagSize = 12, 16
 )
 
-var preambleAAD = []byte("outrider/v1/gossip-stream\x00")
+var (
+	preambleAAD = []byte("outrider/v1/gossip-stream\x00")
+	confirmAAD  = []byte("outrider/v1/gossip-confirm\x00")
+)
+
+// confirmSize is a confirmation: nonce and tag over nothing. By it the dialler
+// proves that it is here now: its preamble alone may be a recording.
+const confirmSize = nonceSize + tagSize
 
 var (
 	errForged   = errors.New("signature is not the node's")
@@ -47,7 +55,9 @@ func sealer(key []byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-func sealPreamble(key []byte, g greeting) ([]byte, error) {
+// sealPreamble seals a preamble; to is the one that it answers, nil for the
+// dialler's.
+func sealPreamble(key []byte, g greeting, to []byte) ([]byte, error) {
 	aead, err := sealer(key)
 	if err != nil {
 		return nil, err
@@ -59,11 +69,14 @@ func sealPreamble(key []byte, g greeting) ([]byte, error) {
 		return nil, err
 	}
 	text := binary.BigEndian.AppendUint16(append([]byte(nil), g.id[:]...), g.port)
-	return aead.Seal(b, nonce, text, preambleAAD), nil
+	return aead.Seal(b, nonce, text, bound(preambleAAD, to)), nil
 }
 
+// bound is the additional data that ties a text to the one it answers.
+func bound(domain, to []byte) []byte { return append(domain[:len(domain):len(domain)], to...) }
+
 // openPreamble tries the keys in turn.
-func openPreamble(keys [][]byte, b []byte) (g greeting, err error) {
+func openPreamble(keys [][]byte, b, to []byte) (g greeting, err error) {
 	if len(b) != preambleSize || string(b[:len(preambleMagic)]) != preambleMagic {
 		return g, fmt.Errorf("preamble: %w", identity.ErrMalformed)
 	}
@@ -73,7 +86,7 @@ func openPreamble(keys [][]byte, b []byte) (g greeting, err error) {
 		if err != nil {
 			return g, err
 		}
-		text, err := aead.Open(nil, sealed[:nonceSize], sealed[nonceSize:], preambleAAD)
+		text, err := aead.Open(nil, sealed[:nonceSize], sealed[nonceSize:], bound(preambleAAD, to))
 		if err != nil {
 			continue
 		}
@@ -87,37 +100,117 @@ func openPreamble(keys [][]byte, b []byte) (g greeting, err error) {
 	return g, errOutsider
 }
 
-// exchange sends our preamble and reads the other's. The dialler speaks first
-// and the other only to members.
-func (t *transport) exchange(c net.Conn, dialled bool) (g greeting, err error) {
+func sealConfirm(key, to []byte) ([]byte, error) {
+	aead, err := sealer(key)
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, nonceSize, confirmSize)
+	if _, err := rand.Read(b); err != nil {
+		return nil, err
+	}
+	return aead.Seal(b, b, nil, bound(confirmAAD, to)), nil
+}
+
+// openConfirm checks the confirmation of the preamble to.
+func openConfirm(keys [][]byte, b, to []byte) error {
+	if len(b) != confirmSize {
+		return fmt.Errorf("confirmation: %w", identity.ErrMalformed)
+	}
+	for _, key := range keys {
+		aead, err := sealer(key)
+		if err != nil {
+			return err
+		}
+		if _, err := aead.Open(nil, b[:nonceSize], b[nonceSize:], bound(confirmAAD, to)); err == nil {
+			return nil
+		}
+	}
+	return errOutsider
+}
+
+// exchange swaps preambles. The dialler speaks first, the other side answers
+// members only, and the dialler's confirmation of the answer ends it.
+func (t *transport) exchange(c net.Conn, dialled bool) (greeting, error) {
 	keys := t.keys()
 	if len(keys) == 0 {
-		return g, errOutsider
+		return greeting{}, errOutsider
 	}
-	ours, err := sealPreamble(keys[0], greeting{t.self, t.port})
+	if dialled {
+		return t.introduce(c, keys)
+	}
+	return t.hear(c, keys)
+}
+
+// introduce is the dialler's side.
+func (t *transport) introduce(c net.Conn, keys [][]byte) (g greeting, err error) {
+	ours, err := sealPreamble(keys[0], greeting{t.self, t.port}, nil)
 	if err != nil {
 		return g, err
 	}
-	if dialled {
-		if _, err := c.Write(ours); err != nil {
-			return g, err
+	if _, err := c.Write(ours); err != nil {
+		return g, err
+	}
+	theirs := make([]byte, preambleSize)
+	if _, err := io.ReadFull(c, theirs); err != nil {
+		return g, err
+	}
+	if g, err = openPreamble(keys, theirs, ours); err != nil {
+		if t.foreign != nil {
+			t.foreign()
 		}
-	}
-	b := make([]byte, preambleSize)
-	if _, err := io.ReadFull(c, b); err != nil {
 		return g, err
 	}
-	if g, err = openPreamble(keys, b); err != nil {
-		return g, err
-	}
-	if at, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
-		t.met(g.id, netip.AddrPortFrom(at.Addr().Unmap(), g.port))
-	}
+	t.meet(c, g)
 	if !t.allowed(g.id) {
 		return g, errBlocked
 	}
-	if !dialled {
-		_, err = c.Write(ours)
+	confirm, err := sealConfirm(keys[0], theirs)
+	if err == nil {
+		_, err = c.Write(confirm)
 	}
+	t.vouch(crowd.Of(c.RemoteAddr().String()))
 	return g, err
+}
+
+// hear is the other side.
+func (t *transport) hear(c net.Conn, keys [][]byte) (g greeting, err error) {
+	theirs := make([]byte, preambleSize)
+	if _, err := io.ReadFull(c, theirs); err != nil {
+		return g, err
+	}
+	if g, err = openPreamble(keys, theirs, nil); err != nil {
+		if t.foreign != nil {
+			t.foreign()
+		}
+		return g, err
+	}
+	if !t.allowed(g.id) {
+		t.meet(c, g)
+		return g, errBlocked
+	}
+	ours, err := sealPreamble(keys[0], greeting{t.self, t.port}, theirs)
+	if err != nil {
+		return g, err
+	}
+	if _, err := c.Write(ours); err != nil {
+		return g, err
+	}
+	confirm := make([]byte, confirmSize)
+	if _, err := io.ReadFull(c, confirm); err != nil {
+		return g, err
+	}
+	if err := openConfirm(keys, confirm, ours); err != nil {
+		return g, err
+	}
+	t.meet(c, g)
+	t.vouch(crowd.Of(c.RemoteAddr().String()))
+	return g, nil
+}
+
+// meet notes where a member gossips.
+func (t *transport) meet(c net.Conn, g greeting) {
+	if at, err := netip.ParseAddrPort(c.RemoteAddr().String()); err == nil {
+		t.met(g.id, netip.AddrPortFrom(at.Addr().Unmap(), g.port))
+	}
 }

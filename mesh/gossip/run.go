@@ -69,6 +69,7 @@ func (g *Gossip) Run(ctx context.Context) error {
 func (g *Gossip) instance(ctx context.Context, epoch uint64, first bool) error {
 	t := &transport{
 		self: g.self, keys: g.keys, allowed: g.allowed, met: g.met, owner: g.owner, heard: g.heard,
+		foreign: g.lines.countUnopened, atDoor: g.atDoor,
 	}
 	if err := t.listen(g.bind); err != nil {
 		return err
@@ -108,7 +109,7 @@ func (g *Gossip) memberlistConfig(t *transport, d *delegate) *memberlist.Config 
 	c.Transport = t
 	c.Keyring = g.ring
 	c.Delegate, c.Alive, c.Events = d, d, d
-	c.Logger = (&memberlistLog{log: g.log, now: time.Now}).logger()
+	c.Logger = g.lines.logger()
 	return c
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
+	"outrider/mesh/crowd"
 	"outrider/mesh/identity"
 )
 
@@ -22,8 +24,25 @@ const (
 	maxStreamBytes  = 256 << 10        // read from one stream: the state of 1024 members
 	maxStreams      = 16               // inbound streams at once, together
 	maxSourceStream = 8                // inbound streams at once from one address
+	maxStrange      = 8                // inbound streams at once from addresses without members
 	greetTime       = 10 * time.Second // for the preamble
 	acceptPause     = 100 * time.Millisecond
+)
+
+// What may come in. A packet costs 2 µs to open, and once more to deal with; a
+// stream 50 µs. Strangers have so much together, each address with members so
+// much for itself.
+var (
+	packetLimits = crowd.Limits{
+		Stranger: crowd.Rate{Burst: 32, Every: 50 * time.Millisecond},
+		All:      crowd.Rate{Burst: 256, Every: 4 * time.Millisecond},
+		Known:    crowd.Rate{Burst: 2048, Every: time.Millisecond},
+	}
+	streamLimits = crowd.Limits{
+		Stranger: crowd.Rate{Burst: 8, Every: 500 * time.Millisecond},
+		All:      crowd.Rate{Burst: 16, Every: 50 * time.Millisecond},
+		Known:    crowd.Rate{Burst: 128, Every: 5 * time.Millisecond},
+	}
 )
 
 // errStopped is returned for packets after the end; it is no *net.OpError,
@@ -42,6 +61,8 @@ type transport struct {
 	owner   func(netip.AddrPort) identity.NodeID  // zero if unknown
 	heard   func(netip.AddrPort)                  // a packet or stream came from here
 	addr    func() (netip.AddrPort, error)        // to advertise
+	foreign func()                                // something came that no key of ours opens; may be nil
+	atDoor  [2]*crowd.Crowd                       // who sends packets, who opens streams
 	ctx     context.Context                       // ends dials
 	cancel  context.CancelFunc
 	udp     *net.UDPConn
@@ -137,9 +158,27 @@ func (t *transport) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 	return at.Addr().AsSlice(), int(at.Port()), nil
 }
 
+// The doors of a transport.
+const (
+	packetDoor = iota
+	streamDoor
+)
+
+func newDoors(log *slog.Logger) [2]*crowd.Crowd {
+	return [2]*crowd.Crowd{crowd.New("gossip/udp", packetLimits, log), crowd.New("gossip/tcp", streamLimits, log)}
+}
+
+// vouch makes an address known at both doors: a member is there.
+func (t *transport) vouch(at netip.Addr) {
+	for _, door := range t.atDoor {
+		door.Vouch(at)
+	}
+}
+
 // receive reads packets until the socket is closed.
 func (t *transport) receive() {
 	b := make([]byte, maxPacket+1)
+	var past recorder
 	for {
 		n, from, err := t.udp.ReadFromUDPAddrPort(b)
 		if t.stopped() {
@@ -152,7 +191,7 @@ func (t *transport) receive() {
 			continue
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		if n < minPacket || n > maxPacket || !t.passes("", from) {
+		if !t.passes("", from) || !t.genuine(b[:n], from, &past) {
 			continue
 		}
 		t.heard(from)
@@ -165,6 +204,30 @@ func (t *transport) receive() {
 			return
 		}
 	}
+}
+
+// genuine reports whether a packet comes from the group, for the first time,
+// and is not one too many. What only looks so is for memberlist to judge.
+func (t *transport) genuine(b []byte, from netip.AddrPort, past *recorder) bool {
+	door := t.atDoor[packetDoor]
+	if !t.owner(from).IsZero() {
+		t.vouch(from.Addr())
+	}
+	if !door.Admit(from.Addr()) {
+		return false
+	}
+	if len(b) > maxPacket || !ofGroup(t.keys(), b) {
+		door.Refuse(from.Addr())
+		if t.foreign != nil {
+			t.foreign()
+		}
+		return false
+	}
+	if past.again([nonceSize]byte(b[1:])) {
+		door.Refuse(from.Addr())
+		return false
+	}
+	return true
 }
 
 // passes reports whether anything may pass between us and a node, known by
@@ -272,14 +335,28 @@ func (t *transport) accept() {
 			}
 			continue
 		}
-		c := t.track(raw, false)
-		if c == nil {
-			raw.SetLinger(0)
-			raw.Close()
-			continue
+		t.receiveStream(raw)
+		if d := t.atDoor[streamDoor].Rest(); d > 0 && !t.pause(d) {
+			return
 		}
-		t.wg.Go(func() { t.greet(c) })
 	}
+}
+
+// receiveStream hears out a stream if there is room for it.
+func (t *transport) receiveStream(raw *net.TCPConn) {
+	door, source := t.atDoor[streamDoor], crowd.Of(raw.RemoteAddr().String())
+	var c *streamConn
+	if door.Admit(source) {
+		if c = t.track(raw, false); c == nil {
+			door.Refuse(source)
+		}
+	}
+	if c == nil {
+		_ = raw.SetLinger(0)
+		_ = raw.Close()
+		return
+	}
+	t.wg.Go(func() { t.greet(c) })
 }
 
 // greet hears a newcomer's preamble and hands the stream to memberlist.
@@ -287,6 +364,7 @@ func (t *transport) greet(c *streamConn) {
 	c.SetDeadline(time.Now().Add(greetTime))
 	if _, err := t.exchange(c, false); err != nil {
 		c.Close()
+		t.atDoor[streamDoor].Refuse(c.source)
 		return
 	}
 	c.SetDeadline(time.Time{})
@@ -312,6 +390,7 @@ type streamConn struct {
 	since   time.Time
 	left    int64 // bytes that may still be read
 	dialled bool
+	known   bool // a member is at its address
 	greeted bool // guarded by t.mu
 }
 
@@ -320,22 +399,24 @@ type streamConn struct {
 func (t *transport) track(raw net.Conn, dialled bool) *streamConn {
 	at, _ := netip.ParseAddrPort(raw.RemoteAddr().String())
 	c := &streamConn{
-		Conn: raw, t: t, source: at.Addr().Unmap(), since: time.Now(),
+		Conn: raw, t: t, source: crowd.Household(at.Addr()), since: time.Now(),
 		left: maxStreamBytes, dialled: dialled,
 	}
+	c.known = t.atDoor[streamDoor].Known(c.source)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.stopped() || (!dialled && !t.makeRoom(c.source)) {
+	if t.stopped() || (!dialled && !t.makeRoom(c.source, c.known)) {
 		return nil
 	}
 	t.conns[c] = struct{}{}
 	return c
 }
 
-// makeRoom finds a place for an inbound stream. t.mu is held.
-func (t *transport) makeRoom(source netip.Addr) bool {
-	var all, same int
-	var oldest, oldestSame *streamConn
+// makeRoom finds a place for an inbound stream. Those from addresses without
+// members take half of the places at most. t.mu is held.
+func (t *transport) makeRoom(source netip.Addr, known bool) bool {
+	var all, same, strange int
+	var oldest, oldestSame, oldestStrange *streamConn
 	older := func(a, b *streamConn) *streamConn {
 		if b.greeted || (a != nil && a.since.Before(b.since)) {
 			return a
@@ -352,11 +433,19 @@ func (t *transport) makeRoom(source netip.Addr) bool {
 			same++
 			oldestSame = older(oldestSame, c)
 		}
+		if !c.known {
+			strange++
+			oldestStrange = older(oldestStrange, c)
+		}
 	}
 	var out *streamConn
 	switch {
 	case same >= maxSourceStream:
 		out = oldestSame
+	case !known && strange >= maxStrange:
+		out = oldestStrange
+	case all >= maxStreams && oldestStrange != nil:
+		out = oldestStrange
 	case all >= maxStreams:
 		out = oldest
 	default:

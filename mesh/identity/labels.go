@@ -17,16 +17,17 @@ type Domain string
 
 // The things that are signed.
 const (
-	DomainRoot        Domain = "root-record"   // root record body, by the root keys
-	DomainCertificate Domain = "certificate"   // certificate body, by its issuer
-	DomainPossession  Domain = "possession"    // device certificate body, by the device itself
-	DomainPrekey      Domain = "prekey"        // prekey bundle, by a device
-	DomainProfile     Domain = "profile"       // display name, by a device or an admin
-	DomainRevocation  Domain = "revocation"    // revocation set, by an admin
-	DomainLink        Domain = "link"          // content of a config link, by an admin
-	DomainMessage     Domain = "message"       // inner message, by a device
-	DomainEpoch       Domain = "epoch"         // start of an epoch, by a device
-	DomainMember      Domain = "gossip-member" // gossip metadata, by a node
+	DomainRoot        Domain = "root-record"    // root record body, by the root keys
+	DomainCertificate Domain = "certificate"    // certificate body, by its issuer
+	DomainPossession  Domain = "possession"     // device certificate body, by the device itself
+	DomainPrekey      Domain = "prekey"         // prekey bundle, by a device
+	DomainProfile     Domain = "profile"        // display name, by a device or an admin
+	DomainRevocation  Domain = "revocation"     // revocation set, by an admin
+	DomainLink        Domain = "link"           // content of a config link, by an admin
+	DomainMessage     Domain = "message"        // inner message, by a device
+	DomainEpoch       Domain = "epoch"          // start of an epoch, by a device
+	DomainMember      Domain = "gossip-member"  // gossip metadata, by a node
+	DomainSecret      Domain = "network-secret" // voucher for a generation of the network secret, by an admin
 )
 
 // A Label names what a derived key, tag or hash is for.
@@ -37,44 +38,48 @@ type Label string
 // "outrider/v1/<label>\x00" followed by its context, whose parts have fixed
 // lengths or carry them.
 const (
-	LabelDeviceID      Label = "device-id"      // SHA-256 prefix
-	LabelKeyID         Label = "key-id"         // SHA-256 prefix
-	LabelRootEd25519   Label = "root-ed25519"   // from the root seed
-	LabelRootMLDSA     Label = "root-mldsa"     // from the root seed
-	LabelGossipKey     Label = "gossip-key"     // from a network secret
-	LabelTagKey        Label = "tag-key"        // from a network secret
-	LabelControlKey    Label = "control-key"    // from a network secret
-	LabelReconcileSalt Label = "reconcile-salt" // from a network secret
-	LabelInboxTag      Label = "inbox-tag"      // HMAC prefix
-	LabelControlTag    Label = "control-tag"    // HMAC prefix
-	LabelControlObject Label = "control-object" // AAD prefix of sealed control objects
-	LabelSupersede     Label = "supersede"      // SHA-256 prefix of a control object's key
-	LabelFingerprint   Label = "fingerprint"    // SHA-256 prefix of spoken words
-	LabelLock          Label = "lock"           // AAD prefix of password-sealed blobs
-	LabelWrap          Label = "wrap"           // HPKE info of an epoch wrap
-	LabelWrapKey       Label = "wrap-key"       // HPKE export of an epoch wrap
-	LabelWrapAAD       Label = "wrap-aad"       // AAD prefix of an epoch wrap
-	LabelEpochID       Label = "epoch-id"       // SHA-256 prefix
-	LabelEpochRoot     Label = "epoch-expand"   // from an epoch secret
-	LabelEpochChain    Label = "epoch-chain"    // from an epoch root
-	LabelEpochCarry    Label = "epoch-carry"    // from an epoch secret
-	LabelEpochTag      Label = "epoch-tag"      // from an epoch secret
-	LabelEpochTagDay   Label = "epoch-tag-day"  // HMAC prefix
-	LabelEpochControl  Label = "epoch-control"  // from an epoch secret
-	LabelEpochHeader   Label = "epoch-header"   // from an epoch secret
-	LabelEpochChild    Label = "epoch-child"    // from a carry
-	LabelRosterHash    Label = "roster-hash"    // SHA-256 prefix
-	LabelWrapTree      Label = "wrap-tree"      // SHA-256 prefix
-	LabelChainMessage  Label = "chain-message"  // HMAC prefix
-	LabelChainNext     Label = "chain-next"     // HMAC prefix
-	LabelMessageSeal   Label = "message-seal"   // AAD prefix, from a message key
-	LabelMessagePurge  Label = "message-purge"  // from a message key
-	LabelWrapPurge     Label = "wrap-purge"     // from a wrap secret
-	LabelFileKey       Label = "file-key"       // from a file's random key
-	LabelFileLeaf      Label = "file-leaf"      // AAD prefix of a leaf
-	LabelVaultRow      Label = "vault-row"      // AAD prefix of a timeline row
-	LabelKeystore      Label = "keystore"       // from a user's unlocked key
-	LabelKeystoreVault Label = "keystore-vault" // from a user's unlocked key
+	LabelDeviceID      Label = "device-id"        // SHA-256 prefix
+	LabelKeyID         Label = "key-id"           // SHA-256 prefix
+	LabelRootEd25519   Label = "root-ed25519"     // from the root seed
+	LabelRootMLDSA     Label = "root-mldsa"       // from the root seed
+	LabelGossipKey     Label = "gossip-key"       // from a network secret
+	LabelTagKey        Label = "tag-key"          // from a network secret
+	LabelControlKey    Label = "control-key"      // from a network secret
+	LabelReconcileSalt Label = "reconcile-salt"   // from a network secret
+	LabelPageCA        Label = "page-ca"          // from a network secret
+	LabelRecovery      Label = "user-recovery"    // from a user key's seed
+	LabelSecretHash    Label = "secret-hash"      // SHA-256 prefix of a network secret
+	LabelInboxTag      Label = "inbox-tag"        // HMAC prefix
+	LabelControlTag    Label = "control-tag"      // HMAC prefix
+	LabelControlObject Label = "control-object"   // AAD prefix of sealed control objects
+	LabelSupersede     Label = "supersede"        // SHA-256 prefix of a control object's key
+	LabelHeads         Label = "revocation-heads" // SHA-256 prefix of all revoked keys
+	LabelFingerprint   Label = "fingerprint"      // SHA-256 prefix of spoken words
+	LabelLock          Label = "lock"             // AAD prefix of password-sealed blobs
+	LabelWrap          Label = "wrap"             // HPKE info of an epoch wrap
+	LabelWrapKey       Label = "wrap-key"         // HPKE export of an epoch wrap
+	LabelWrapAAD       Label = "wrap-aad"         // AAD prefix of an epoch wrap
+	LabelEpochID       Label = "epoch-id"         // SHA-256 prefix
+	LabelEpochRoot     Label = "epoch-expand"     // from an epoch secret
+	LabelEpochChain    Label = "epoch-chain"      // from an epoch root
+	LabelEpochCarry    Label = "epoch-carry"      // from an epoch secret
+	LabelEpochTag      Label = "epoch-tag"        // from an epoch secret
+	LabelEpochTagDay   Label = "epoch-tag-day"    // HMAC prefix
+	LabelEpochControl  Label = "epoch-control"    // from an epoch secret
+	LabelEpochHeader   Label = "epoch-header"     // from an epoch secret
+	LabelEpochChild    Label = "epoch-child"      // from a carry
+	LabelRosterHash    Label = "roster-hash"      // SHA-256 prefix
+	LabelWrapTree      Label = "wrap-tree"        // SHA-256 prefix
+	LabelChainMessage  Label = "chain-message"    // HMAC prefix
+	LabelChainNext     Label = "chain-next"       // HMAC prefix
+	LabelMessageSeal   Label = "message-seal"     // AAD prefix, from a message key
+	LabelMessagePurge  Label = "message-purge"    // from a message key
+	LabelWrapPurge     Label = "wrap-purge"       // from a wrap secret
+	LabelFileKey       Label = "file-key"         // from a file's random key
+	LabelFileLeaf      Label = "file-leaf"        // AAD prefix of a leaf
+	LabelVaultRow      Label = "vault-row"        // AAD prefix of a timeline row
+	LabelKeystore      Label = "keystore"         // from a user's unlocked key
+	LabelKeystoreVault Label = "keystore-vault"   // from a user's unlocked key
 )
 
 // Prefix returns the bytes that stand before a message signed in domain d.

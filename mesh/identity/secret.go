@@ -39,6 +39,10 @@ func (s NetworkSecret) ReconcileSalt() [16]byte {
 	return [16]byte(k[:16])
 }
 
+// PageCASeed is what the key of the network's X.509 CA for web pages is made
+// from. It vouches for pages to browsers and for nothing in the mesh.
+func (s NetworkSecret) PageCASeed() [32]byte { return s.derive(LabelPageCA) }
+
 func (s NetworkSecret) derive(l Label) [32]byte {
 	return Derive(s.Secret, l, binary.BigEndian.AppendUint32(nil, s.Generation))
 }

@@ -106,6 +106,12 @@ func readVector(t *testing.T, v vector, raw []byte) error {
 			t.Errorf("%s: expands to something else", v.Name)
 		}
 		return err
+	case "voucher":
+		v, err := ParseVoucher(raw)
+		if err == nil {
+			err = v.Verify(n.root.ID(), n.admin)
+		}
+		return err
 	case "derived":
 		return nil // compared byte for byte
 	}
@@ -142,6 +148,7 @@ func makeVectors(t *testing.T) (out []vector) {
 	add("prekey bundle", "prekey", p.Raw(), "ok", nil)
 	add("prekey bundle, key changed", "prekey", flipped(p.Raw(), 200), "signature", nil)
 	addDerived(n, add)
+	addVouchers(t, n, add)
 	return out
 }
 
@@ -166,6 +173,21 @@ func addDerived(n *network, add func(string, string, []byte, string, map[string]
 	add("key id", "derived", kid[:], "ok", map[string]string{"key": hex.EncodeToString(key[:])})
 	sig := n.deviceKey.Sign(DomainMessage, []byte("hello"))
 	add("signature of 'hello' in domain message", "derived", sig[:], "ok", map[string]string{"key": hex.EncodeToString(key[:])})
+}
+
+func addVouchers(t *testing.T, n *network, add func(string, string, []byte, string, map[string]string)) {
+	s := NetworkSecret{Generation: 3, Secret: [32]byte(bytes.Repeat([]byte{0x42}, 32))}
+	in := map[string]string{"secret": hex.EncodeToString(s.Secret[:]), "generation": "3"}
+	hash := s.Hash()
+	add("hash of a network secret", "derived", hash[:], "ok", in)
+	v := must2[Voucher](t)(s.Vouch(n.root.ID(), n.adminKey, 2, epoch.AddDate(0, 1, 0)))
+	add("voucher for a network secret", "voucher", v.Raw(), "ok", in)
+	add("voucher, generation changed", "voucher", flipped(v.Raw(), 1), "signature", in)
+	add("voucher, one byte short", "voucher", v.Raw()[:len(v.Raw())-1], "malformed", in)
+	foreign := must2[Voucher](t)(s.Vouch(newNetwork(t, "falcon").root.ID(), n.adminKey, 2, epoch.AddDate(0, 1, 0)))
+	add("voucher of another network", "voucher", foreign.Raw(), "signature", in)
+	user := must2[Voucher](t)(s.Vouch(n.root.ID(), n.userKey, 2, epoch.AddDate(0, 1, 0)))
+	add("voucher by a user", "voucher", user.Raw(), "signature", in)
 }
 
 func flipped(b []byte, at int) []byte {

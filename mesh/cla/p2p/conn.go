@@ -37,6 +37,7 @@ func (l *Layer) welcome(ctx context.Context, s session, v *visitor) {
 	c := &conn{session: s, layer: l}
 	defer c.Close()
 	if !l.allowed(c.Peer()) {
+		l.turned.refused.Add(1)
 		l.log.Debug("connection refused: peer is switched off", "peer", c.Peer().Short())
 		return
 	}
@@ -46,10 +47,13 @@ func (l *Layer) welcome(ctx context.Context, s session, v *visitor) {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
-		l.log.Log(ctx, l.refused.level(slog.LevelInfo), "peer not admitted", "peer", c.Peer().Short(), "err", err)
+		l.turned.refused.Add(1)
+		l.crowd.Refuse(v.source)
+		l.log.Log(ctx, l.refused.level(slog.LevelInfo), "peer not admitted", "peer", c.Peer().Short(), "addr", v.source.String(), "err", err)
 		return
 	}
 	v.leave()
+	l.crowd.Vouch(v.source)
 	l.attend(c)
 }
 
@@ -240,12 +244,18 @@ func (l *Layer) attend(c *conn) {
 func (l *Layer) handle(c *conn, s stream) {
 	_ = s.SetDeadline(time.Now().Add(l.profile.HelloTimeout))
 	r := bufio.NewReaderSize(s, readBuffer)
-	proto, err := choose(buffered{r, s}, protoRoot, protoMesh)
+	ours := []string{protoRoot, protoMesh}
+	if l.secrets != nil {
+		ours = append(ours, protoSecret)
+	}
+	proto, err := choose(buffered{r, s}, ours...)
 	switch {
 	case err != nil:
 		s.Reset()
 	case proto == protoRoot:
 		c.serveRoot(s)
+	case proto == protoSecret:
+		l.answerSecrets(c, s, r)
 	default:
 		l.meshOpened(c, s, r)
 	}

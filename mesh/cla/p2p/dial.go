@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"outrider/mesh/cla"
+	"outrider/mesh/crowd"
 	"outrider/mesh/identity"
 )
 
@@ -121,6 +122,7 @@ func (l *Layer) connect(ctx context.Context, id identity.NodeID, addrs []string)
 			}
 			return err
 		}
+		l.crowd.Vouch(crowd.Of(c.Addr()))
 		l.wg.Go(func() { l.attend(c) })
 		return nil
 	})

@@ -4,13 +4,16 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"outrider/mesh/crowd"
 )
 
 // A door admits strangers: connections that have not proved a certificate
 // yet. There are few places, one per source address, and who keeps silent
-// past its grace is put out for the next one, without an answer. Nothing here
-// counts against the connections of admitted peers, and nothing they do can
-// be slowed by a crowd at the door.
+// past its grace is put out for the next one, without an answer. From where a
+// peer was admitted lately one comes in before those from anywhere else.
+// Nothing here counts against the connections of admitted peers, and nothing
+// they do can be slowed by a crowd at the door.
 type door struct {
 	grace time.Duration
 	now   func() time.Time
@@ -21,52 +24,52 @@ type door struct {
 
 // A visitor is a stranger with a place.
 type visitor struct {
-	door   *door
+	door *door
+	arrival
+	since time.Time
+	spoke bool   // has opened a stream, so it has proved its key as well
+	out   func() // closes its connection; must not block
+}
+
+// An arrival is how a stranger came.
+type arrival struct {
 	source netip.Addr
-	since  time.Time
-	spoke  bool   // has opened a stream, so it has proved its key as well
-	out    func() // closes its connection; must not block
+	known  bool // a peer was admitted from there lately
+	proven bool // the address is certainly its own: a handshake of TCP
 }
 
 func newDoor(grace time.Duration) *door {
 	return &door{grace: grace, now: time.Now, inside: make(map[*visitor]struct{})}
 }
 
-// enter gives a place to a connection from source, or nil if there is none.
-// out is called when the visitor is put out before it left.
-func (d *door) enter(source netip.Addr, out func()) *visitor {
+// enter gives a place to an arrival, or nil if there is none. out is called
+// when the visitor is put out before it left.
+func (d *door) enter(a arrival, out func()) *visitor {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	source = household(source)
-	old := d.inTheWay(source)
-	if old == nil && len(d.inside) >= maxStrangers {
-		old = d.longestSilent()
+	a.source = crowd.Household(a.source)
+	old := d.inTheWay(a.source)
+	switch {
+	case old != nil:
+		// Somebody else may have borrowed the address: who has proved it goes first.
+		if !d.silent(old) && (old.spoke || old.proven || !a.proven) {
+			return nil
+		}
+	case len(d.inside) >= maxStrangers:
+		if old = d.longestSilent(); old == nil && a.known {
+			old = d.longestUnknown()
+		}
 		if old == nil {
 			return nil
 		}
 	}
 	if old != nil {
-		if !d.silent(old) {
-			return nil
-		}
 		delete(d.inside, old)
 		old.out()
 	}
-	v := &visitor{door: d, source: source, since: d.now(), out: out}
+	v := &visitor{door: d, arrival: a, since: d.now(), out: out}
 	d.inside[v] = struct{}{}
 	return v
-}
-
-// household is what counts as one source: an IPv4 address, or the /64 that an
-// IPv6 host chooses its addresses from. Link-local ones are the hosts' own.
-func household(a netip.Addr) netip.Addr {
-	a = a.Unmap()
-	if a.Is6() && !a.IsLinkLocalUnicast() {
-		if p, err := a.Prefix(64); err == nil {
-			return p.Addr()
-		}
-	}
-	return a
 }
 
 // inTheWay returns the visitor from the same address, if any.
@@ -88,6 +91,18 @@ func (d *door) longestSilent() *visitor {
 	var longest *visitor
 	for v := range d.inside {
 		if d.silent(v) && (longest == nil || v.since.Before(longest.since)) {
+			longest = v
+		}
+	}
+	return longest
+}
+
+// longestUnknown returns the visitor that makes room for one from a place we
+// know, if any.
+func (d *door) longestUnknown() *visitor {
+	var longest *visitor
+	for v := range d.inside {
+		if !v.known && (longest == nil || v.since.Before(longest.since)) {
 			longest = v
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"outrider/mesh/cla"
+	"outrider/mesh/crowd"
 	"outrider/mesh/identity"
 )
 
@@ -224,7 +226,7 @@ func TestDoor(t *testing.T) {
 	d.now = func() time.Time { return now }
 	put := map[string]int{}
 	come := func(ip string) *visitor {
-		return d.enter(netip.MustParseAddr(ip), func() { put[ip]++ })
+		return d.enter(arrival{source: netip.MustParseAddr(ip)}, func() { put[ip]++ })
 	}
 	if come("10.0.0.1") == nil {
 		t.Fatal("the first stranger was not let in")
@@ -436,13 +438,63 @@ func TestQUICStrangersAreLimited(t *testing.T) {
 	eventually(t, "the place is free", func() bool { return a.door.count() == 0 })
 }
 
-func TestHousehold(t *testing.T) {
-	for a, want := range map[string]string{
-		"10.0.0.1": "10.0.0.1", "::ffff:10.0.0.1": "10.0.0.1", "fd00:1:2:3:4::5": "fd00:1:2:3::", "fe80::1": "fe80::1",
-	} {
-		if got := household(netip.MustParseAddr(a)); got.String() != want {
-			t.Errorf("%s counts as %s, want %s", a, got, want)
+// An address that was only claimed yields to one that was proven, and the
+// crowd to a place from where peers came.
+func TestDoorKnowsWhoComes(t *testing.T) {
+	now := time.Unix(1000, 0)
+	d := newDoor(time.Second)
+	d.now = func() time.Time { return now }
+	put := map[string]int{}
+	come := func(ip string, known, proven bool) *visitor {
+		return d.enter(arrival{netip.MustParseAddr(ip), known, proven}, func() { put[ip]++ })
+	}
+	if come("10.0.0.1", true, false) == nil || come("10.0.0.1", true, false) != nil {
+		t.Fatal("a claimed address")
+	}
+	if come("10.0.0.1", true, true) == nil || put["10.0.0.1"] != 1 {
+		t.Fatal("a proven address does not come before a claimed one")
+	}
+	if come("10.0.0.1", true, true) != nil {
+		t.Fatal("two with one proven address")
+	}
+	for _, ip := range []string{"10.0.0.2", "10.0.0.3", "10.0.0.4"} {
+		v := come(ip, false, true)
+		if v == nil {
+			t.Fatalf("no place for %s", ip)
 		}
+		v.speaks()
+		now = now.Add(time.Millisecond)
+	}
+	if come("10.0.0.5", false, true) != nil {
+		t.Fatal("a fifth stranger got in")
+	}
+	if come("10.0.0.6", true, true) == nil || put["10.0.0.2"] != 1 {
+		t.Fatalf("the crowd does not make room for a place we know: %v", put)
+	}
+	if d.count() != maxStrangers {
+		t.Fatalf("%d inside", d.count())
+	}
+}
+
+// One address gets no more handshakes out of a node than its allowance, and
+// is named.
+func TestKnocksAreLimited(t *testing.T) {
+	a := start(t, newLayer(t, 0, nil))
+	tries := 3 * knocks.Stranger.Burst
+	for range tries {
+		c, err := net.Dial("tcp", a.Addrs()[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.SetDeadline(time.Now().Add(patience))
+		_, _ = c.Write([]byte("no multistream at all"))
+		_, _ = io.Copy(io.Discard, c) // until it is put out
+		c.Close()
+	}
+	var r crowd.Report
+	eventually(t, "the strangers are counted", func() bool { r = a.Refused(); return r.Refused >= uint64(tries) })
+	if len(r.Offenders) != 1 || r.Offenders[0].Addr != netip.MustParseAddr("127.0.0.1") {
+		t.Errorf("offenders: %+v", r.Offenders)
 	}
 }
 

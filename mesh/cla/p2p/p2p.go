@@ -34,6 +34,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"outrider/mesh/cla"
+	"outrider/mesh/crowd"
 	"outrider/mesh/identity"
 )
 
@@ -64,6 +65,7 @@ type Config struct {
 	Listen    []string            // "host:port", TCP and with QUIC also UDP
 	Admission Admission
 	Gate      Gate    // nil allows all
+	Secrets   Secrets // nil hands over nothing
 	Profile   Profile // zero for ProfileOf(cla.LAN)
 	Features  uint64  // feature bits told to peers
 	// Now is the time that admissions end by, default time.Now.
@@ -80,6 +82,7 @@ var ErrNotRunning = errors.New("p2p: layer is not running")
 type Layer struct {
 	admission Admission
 	gate      Gate
+	secrets   Secrets
 	profile   Profile
 	listen    []string
 	features  uint64
@@ -94,8 +97,10 @@ type Layer struct {
 	instance []byte // tells one run of this node from another
 
 	door    *door
+	crowd   *crowd.Crowd
 	refused sparse // what is logged of strangers
 	starved sparse // what is logged of failed accepts
+	turned  turnedAway
 	memory  *budget
 	dialing chan struct{} // a place for each dial in progress
 	ready   chan struct{} // closed when Run listens
@@ -148,11 +153,12 @@ func New(c Config) (*Layer, error) {
 	}
 	gologshim.SetDefaultHandler(c.Log.Handler())
 	return &Layer{
-		admission: c.Admission, gate: c.Gate, profile: c.Profile, listen: c.Listen,
+		admission: c.Admission, gate: c.Gate, secrets: c.Secrets, profile: c.Profile, listen: c.Listen,
 		features: c.Features, versions: [2]uint16{c.protocolMin, c.protocolMax},
 		now: c.Now, log: c.Log,
 		self: c.Key.Public().NodeID(), key: key, noise: nt, resetKey: reset, instance: instance,
 		door:    newDoor(c.Profile.HelloTimeout / graceShare),
+		crowd:   crowd.New("mesh", knocks, c.Log),
 		memory:  newBudget(maxMemory),
 		dialing: make(chan struct{}, maxDials),
 		ready:   make(chan struct{}),
@@ -265,6 +271,9 @@ func (l *Layer) Connected(peer identity.NodeID) bool {
 	p := l.peers[peer]
 	return p != nil && p.live != nil
 }
+
+// Refused reports who was turned away at the listeners before admission.
+func (l *Layer) Refused() crowd.Report { return l.crowd.Report() }
 
 func (l *Layer) allowed(peer identity.NodeID) bool {
 	return peer != l.self && (l.gate == nil || l.gate.Allowed(peer))

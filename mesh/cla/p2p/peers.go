@@ -350,6 +350,9 @@ func (l *Layer) serveLink(p *peerState, k *link) {
 		return
 	}
 	k.start()
+	if l.leads(k.Peer()) {
+		l.wg.Go(func() { l.handOver(k.conn) })
+	}
 	go func() {
 		defer leave()
 		if k.before != nil {

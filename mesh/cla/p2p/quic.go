@@ -16,6 +16,7 @@ import (
 	p2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	"github.com/quic-go/quic-go"
 
+	"outrider/mesh/crowd"
 	"outrider/mesh/identity"
 )
 
@@ -56,7 +57,8 @@ func (l *Layer) openQUIC(addr string) (*quicPort, error) {
 	}
 	q := &quicPort{identity: id, conf: l.quicConfig()}
 	q.tr = &quic.Transport{
-		Conn: conn, ConnContext: l.knockQUIC, VerifySourceAddress: l.crowded, StatelessResetKey: &l.resetKey,
+		Conn: conn, ConnContext: l.knockQUIC, VerifySourceAddress: prove, MaxTokenAge: tokenAge,
+		StatelessResetKey: &l.resetKey,
 	}
 	q.ln, err = q.tr.Listen(&tls.Config{
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
@@ -83,6 +85,7 @@ func (l *Layer) quicConfig() *quic.Config {
 		MaxConnectionReceiveWindow:     uint64(l.profile.Window),
 		MaxIncomingStreams:             maxPeerStreams,
 		MaxIncomingUniStreams:          -1,
+		TokenStore:                     quic.NewLRUTokenStore(tokensKept, 1),
 	}
 }
 
@@ -96,8 +99,16 @@ type visitorKey struct{}
 // knockQUIC finds a place for an inbound connection before its handshake.
 func (l *Layer) knockQUIC(ctx context.Context, from *quic.ClientInfo) (context.Context, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	v := l.door.enter(sourceOf(from.RemoteAddr), cancel)
+	source := crowd.Of(from.RemoteAddr.String())
+	if !l.crowd.Admit(source) {
+		l.turned.crowded.Add(1)
+		cancel()
+		return nil, errBusy
+	}
+	v := l.door.enter(arrival{source: source, known: l.crowd.Known(source)}, cancel)
 	if v == nil {
+		l.turned.crowded.Add(1)
+		l.crowd.Refuse(source)
 		cancel()
 		return nil, errBusy
 	}
@@ -105,9 +116,10 @@ func (l *Layer) knockQUIC(ctx context.Context, from *quic.ClientInfo) (context.C
 	return context.WithValue(ctx, visitorKey{}, v), nil
 }
 
-// crowded makes newcomers prove their address by a further round trip when
-// half the places are taken, so that forged ones cannot take the rest.
-func (l *Layer) crowded(net.Addr) bool { return l.door.count() >= maxStrangers/2 }
+// prove makes every newcomer prove its address by a further round trip, unless
+// it still has the proof of an earlier connection: a forged packet must neither
+// cost a signature nor take the place of the node whose address it bears.
+func prove(net.Addr) bool { return true }
 
 // acceptQUIC serves inbound connections until the port is closed.
 func (l *Layer) acceptQUIC(ctx context.Context, q *quicPort) error {

@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/sec"
 	"github.com/libp2p/go-yamux/v5"
 
+	"outrider/mesh/crowd"
 	"outrider/mesh/identity"
 )
 
@@ -81,6 +81,9 @@ func (l *Layer) acceptTCP(ctx context.Context, ln net.Listener) error {
 			continue
 		}
 		l.knock(ctx, c)
+		if d := l.crowd.Rest(); d > 0 && !pause(ctx, d) {
+			return nil
+		}
 	}
 }
 
@@ -89,14 +92,21 @@ const acceptPause = 100 * time.Millisecond
 
 // knock finds a place for an inbound connection and serves it there.
 func (l *Layer) knock(ctx context.Context, c net.Conn) {
-	w := newWire(c)
-	if raw, err := c.(*net.TCPConn).SyscallConn(); err == nil {
-		_ = l.profile.tuneSocket("", "", raw)
-	}
-	v := l.door.enter(sourceOf(c.RemoteAddr()), w.drop)
-	if v == nil {
+	w, source := newWire(c), crowd.Of(c.RemoteAddr().String())
+	if !l.crowd.Admit(source) {
+		l.turned.crowded.Add(1)
 		w.drop()
 		return
+	}
+	v := l.door.enter(arrival{source: source, known: l.crowd.Known(source), proven: true}, w.drop)
+	if v == nil {
+		l.turned.crowded.Add(1)
+		l.crowd.Refuse(source)
+		w.drop()
+		return
+	}
+	if raw, err := c.(*net.TCPConn).SyscallConn(); err == nil {
+		_ = l.profile.tuneSocket("", "", raw)
 	}
 	l.wg.Go(func() {
 		defer v.leave()
@@ -105,20 +115,13 @@ func (l *Layer) knock(ctx context.Context, c net.Conn) {
 		s, err := l.secure(ctx, w, "")
 		if err != nil {
 			w.drop()
+			l.turned.refused.Add(1)
+			l.crowd.Refuse(source)
 			l.log.Debug("stranger left", "err", err)
 			return
 		}
 		l.welcome(ctx, s, v)
 	})
-}
-
-// sourceOf returns the IP address of a.
-func sourceOf(a net.Addr) netip.Addr {
-	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return netip.Addr{}
-	}
-	return ap.Addr()
 }
 
 // dialTCP connects and secures. errBusy means that the other side closed
