@@ -57,6 +57,7 @@ type Vault struct {
 	kek    [32]byte
 	tree   *tree
 	slot   int // of the anchor
+	fell   bool
 	broken error
 	locked bool
 	syncs  uint64
@@ -203,7 +204,7 @@ func (v *Vault) open(salvage bool) (err error) {
 	if err := v.takeLock(); err != nil {
 		return err
 	}
-	a, slot, remnant, err := readAnchor(v.anchor, v.kek)
+	a, slot, other, err := readAnchor(v.anchor, v.kek)
 	if errors.Is(err, errNoAnchor) {
 		return fmt.Errorf("the file %s is damaged: restore the folder from a backup made while the vault was closed: %w", anchorName, ErrCorrupt)
 	}
@@ -217,11 +218,21 @@ func (v *Vault) open(salvage bool) (err error) {
 	if v.tree, err = v.loadTree(a, salvage); err != nil {
 		return err
 	}
-	if remnant {
+	switch other {
+	case restAnchor:
 		return eraseAnchor(v.anchor, 1-slot)
+	case restDamaged: // stays until the next commit overwrites it, so that nobody misses it
+		v.fell = true
+		v.log.Error("store: vault: the newest anchor is damaged; what was committed last is lost", "err", ErrCorrupt)
 	}
 	return nil
 }
+
+// FellBack reports whether a damaged anchor made Open go back by a commit:
+// what Commit acknowledged last may be lost. Whoever keeps counters here must
+// not count on from them. It stays true until the vault is closed, and is true
+// again when the vault is opened before something was committed.
+func (v *Vault) FellBack() bool { return v.fell }
 
 // Syncs returns how often the vault has made the disk sync.
 func (v *Vault) Syncs() uint64 {

@@ -26,7 +26,8 @@ import (
 // A commit writes the slot not in use, syncs, overwrites the other with zeros,
 // syncs. After a crash between the two, the higher generation counts and Open
 // overwrites the other. A slot half written has a wrong check and does not
-// count.
+// count. Disks write a sector as a whole, so such a slot is more likely one
+// that was damaged later, and what was committed with it is lost: FellBack.
 const (
 	anchorMagic  = "ORvault1"
 	anchorLabel  = "outrider/v1/vault-anchor\x00"
@@ -96,17 +97,28 @@ func openAnchor(slot []byte, kek [32]byte) (anchor, error) {
 	return a, nil
 }
 
-// readAnchor finds the anchor that counts, the slot it is in, and whether the
-// other slot is anything but zeros.
-func readAnchor(f vfs.File, kek [32]byte) (best anchor, slot int, remnant bool, err error) {
+// A rest is what the slot beside the anchor that counts holds.
+type rest uint8
+
+const (
+	restZeros   rest = iota
+	restAnchor       // whole, of an older generation
+	restDamaged      // half written, or damaged: perhaps newer than the one that counts
+)
+
+// readAnchor finds the anchor that counts, the slot it is in, and what the
+// other slot holds.
+func readAnchor(f vfs.File, kek [32]byte) (best anchor, slot int, other rest, err error) {
 	best, slot, err = anchor{}, -1, errNoAnchor
 	var raw [2][]byte
+	var whole [2]bool
 	for i := range raw {
 		raw[i] = make([]byte, anchorSlot)
 		if _, rerr := f.ReadAt(raw[i], int64(i)*anchorStride); rerr != nil && !errors.Is(rerr, io.EOF) {
-			return best, -1, false, rerr
+			return best, -1, restZeros, rerr
 		}
 		a, aerr := openAnchor(raw[i], kek)
+		whole[i] = !errors.Is(aerr, errNoAnchor)
 		switch {
 		case aerr == nil && (slot < 0 || a.generation > best.generation):
 			best, slot, err = a, i, nil
@@ -114,10 +126,15 @@ func readAnchor(f vfs.File, kek [32]byte) (best anchor, slot int, remnant bool, 
 			err = aerr
 		}
 	}
-	if slot < 0 {
-		return best, slot, false, err
+	switch {
+	case slot < 0:
+		return best, slot, restZeros, err
+	case zero(raw[1-slot]):
+		return best, slot, restZeros, nil
+	case whole[1-slot]:
+		return best, slot, restAnchor, nil
 	}
-	return best, slot, !zero(raw[1-slot]), nil
+	return best, slot, restDamaged, nil
 }
 
 // writeAnchor makes a the durable content of a slot.
