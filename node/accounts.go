@@ -27,6 +27,9 @@ func (h *Home) Users() ([]identity.UserID, error) {
 
 // Keystore returns a hosted user's keys as their password sealed them.
 func (h *Home) Keystore(user identity.UserID) ([]byte, error) {
+	if err := h.settle(user); err != nil {
+		return nil, err
+	}
 	sealed, err := os.ReadFile(h.path("users", user.String(), "keystore"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("node: keystore: %w", chat.ErrNotFound)

@@ -24,11 +24,11 @@ func (n *Node) assemble(m *membership) error {
 	if err != nil {
 		return fmt.Errorf("node: own certificate: %w", err)
 	}
-	secrets := make([]identity.NetworkSecret, len(m.Secrets))
-	for i, s := range m.Secrets {
-		secrets[i] = s.secret()
+	n.roster = roster.New(n.root, nil, n.clock, n.log)
+	for _, s := range m.Secrets {
+		n.roster.AddGeneration(s.generation())
 	}
-	n.roster = roster.New(n.root, secrets, n.clock, n.log)
+	newest := m.Secrets[0].secret()
 	if err := n.roster.SetOwn(chain); err != nil {
 		return fmt.Errorf("node: own certificate: %w", err)
 	}
@@ -43,11 +43,14 @@ func (n *Node) assemble(m *membership) error {
 		return err
 	}
 	n.agent = mesh.NewShell(mesh.ShellConfig{
-		Self: n.home.ID(), Store: as, Judge: judge{n.roster}, Salt: secrets[0].ReconcileSalt(), Generation: uint64(secrets[0].Generation),
-		Opsec: n.root.Preset() == identity.PresetOpsec, Limits: n.limits(), Log: n.log, Clock: n.clock, TimeOff: n.timeOff,
+		Self: n.home.ID(), Store: as, Judge: judge{n.roster}, Salt: newest.ReconcileSalt(), Generation: uint64(newest.Generation),
+		Opsec: n.root.Preset() == identity.PresetOpsec, Limits: n.limits(), Log: n.log, Clock: n.clock, TimeOff: n.timeOff, WallCertain: n.clock.Trusted,
 	})
-	n.contacts, n.book = newContacts(), newBook(n.store)
-	if n.links, err = n.newLinks(admission{n.roster}); err != nil {
+	n.contacts, n.book = newContacts(n.store, n.clock.Now, n.log), newBook(n.store)
+	if err := n.contacts.load(); err != nil {
+		return err
+	}
+	if n.links, err = n.newLinks(admission{n.roster, n.home.joinVoid}, handover{n}); err != nil {
 		return err
 	}
 	if n.gossip, err = n.newGossip(m, n.book, gossip.ProfileOf(n.cfg.LinkClass())); err != nil {
@@ -58,20 +61,18 @@ func (n *Node) assemble(m *membership) error {
 		idle: idleContact(n.cfg.LinkClass()), peers: map[identity.NodeID]*attempt{}, kick: make(chan struct{}, 1),
 	}
 	n.post, n.raw = newPost(n.agent, n.dialer.news), newRawTags(n.agent, n.dialer.news)
-	n.chat = chat.New(n.chatConfig(secrets, blobs))
+	n.chat = chat.New(n.chatConfig(m, blobs))
+	n.holds = newHolds(n.chat.Lock)
 	return nil
 }
 
-func (n *Node) chatConfig(secrets []identity.NetworkSecret, blobs blobStore) chat.Config {
-	keys := make([][32]byte, len(secrets))
-	for i, s := range secrets {
-		keys[i] = s.TagKey()
-	}
+func (n *Node) chatConfig(m *membership, blobs blobStore) chat.Config {
 	d := n.root.Preset().MaxDelay()
+	keys := tagKeysOf(m.lives(n.clock.Now(), d))
 	return chat.Config{
 		Self: n.home.ID(), Network: n.root.ID(), TagKeys: keys, MaxTTL: d, MaxDelay: d,
-		Agent: n.post, Store: chatStore{n.store}, Accounts: n.home, Blobs: chatBlobs{blobs}, Roster: n.people,
-		Clock: nodeClock{n.clock, n.agent}, Notify: n.hub.Update, Log: n.log,
+		Agent: n.post, Store: chatStore{n.store}, Accounts: n.home, Renewer: renewer{n}, Outgrown: n.home.outgrown, Aside: n.home.aside, Blobs: chatBlobs{blobs}, Roster: n.people,
+		Clock: nodeClock{n.clock, n.agent}, Notify: n.notify, Log: n.log,
 	}
 }
 
@@ -83,19 +84,33 @@ func (n *Node) limits() mesh.Limits {
 	}
 }
 
-func (n *Node) newLinks(a p2p.Admission) (*p2p.Layer, error) {
+func (n *Node) newLinks(a p2p.Admission, s p2p.Secrets) (*p2p.Layer, error) {
 	return p2p.New(p2p.Config{
-		Key: n.home.Key(), Listen: n.cfg.MeshListen(), Admission: a, Gate: n.gate, Profile: p2p.ProfileOf(n.cfg.LinkClass()), Log: n.log,
+		Key: n.home.Key(), Listen: n.cfg.MeshListen(), Admission: a, Gate: n.gate, Secrets: s, Profile: p2p.ProfileOf(n.cfg.LinkClass()), Log: n.log,
 	})
 }
 
 // admission gives the links the roster's judgement of neighbours.
-type admission struct{ *roster.Roster }
+type admission struct {
+	*roster.Roster
+	void func() bool
+}
 
 var _ p2p.Admission = admission{}
 
 func (a admission) Admit(peer identity.NodeID, hello []byte) (until time.Time, err error) {
+	if a.void() {
+		return time.Time{}, ErrJoinVoid
+	}
 	return a.AdmitNode(peer, hello)
+}
+
+// Hello is empty while this node's own enrolment does not count.
+func (a admission) Hello() []byte {
+	if a.void() {
+		return nil
+	}
+	return a.Roster.Hello()
 }
 
 func (a admission) RootRecord() []byte { return a.Root().Raw() }
@@ -105,6 +120,7 @@ func (n *Node) serveLink(ctx context.Context, l cla.Link) {
 	info := l.Info()
 	n.contacts.opened(l.Peer(), info.Addr, info.Class.String(), l.Counters)
 	defer n.contacts.closed(l.Peer())
+	defer n.meter.carry(info.Class, l.Counters)()
 	if err := n.agent.AddLink(ctx, l); err != nil && ctx.Err() == nil {
 		n.log.Debug("link ended", "peer", l.Peer().Short(), "err", err)
 	}
@@ -182,13 +198,8 @@ func (n *Node) publishSoon() {
 // newGossip makes the finder of neighbours. The seeds are those of the join
 // link and of the settings.
 func (n *Node) newGossip(m *membership, b *book, p gossip.Profile) (*gossip.Gossip, error) {
-	var keys [][]byte
-	for _, s := range m.Secrets {
-		key := s.secret().GossipKey()
-		keys = append(keys, key[:])
-	}
 	return gossip.New(gossip.Config{
-		Self: n.home.ID(), Key: n.home.Key(), SecretKeys: keys, Bind: n.cfg.GossipAddr().String(), MeshPort: n.meshPort(),
+		Self: n.home.ID(), Key: n.home.Key(), SecretKeys: gossipKeys(m, n.clock.Now()), Bind: n.cfg.GossipAddr().String(), MeshPort: n.meshPort(),
 		Profile: p, Seeds: append(n.cfg.Seeds(), m.Seeds...), Book: b, Gate: n.gate, Log: n.log,
 	})
 }

@@ -157,6 +157,8 @@ func agentError(err error) error {
 		return fmt.Errorf("%w: %v", mesh.ErrStoreFull, err)
 	case errors.Is(err, store.ErrNotFound):
 		return fmt.Errorf("%w: %v", mesh.ErrNotStored, err)
+	case errors.Is(err, store.ErrCorrupt):
+		return fmt.Errorf("%w: %v", mesh.ErrDamaged, err)
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,15 +35,80 @@ var _ identity.Clock = setClock{}
 
 func (c setClock) Trusted() bool { return !c.Suspect() }
 
+// Certain reports whether something better than a battery vouches for the
+// time; without, a join is marked and judged again (joinclock.go).
+func (c setClock) Certain() bool { return c.Clock.Trusted() || kernelSynced() }
+
 // timeOff tells how long the node was switched off, by the wall clock, and
 // whether that can be believed: the clock is not below its floor, and
-// something better than a battery has set it (decisions.md 4).
+// something better than a battery has set it (decisions.md 4). Otherwise it
+// remembers the date for when the clock becomes trusted.
 func (n *Node) timeOff(saved time.Time) (off time.Duration, certain bool) {
-	if n.clock.Suspect() || !n.clock.Trusted() && !kernelSynced() {
+	n.watch.confirm(n)
+	n.watch.mu.Lock()
+	defer n.watch.mu.Unlock()
+	if n.clock.Suspect() || !n.clock.Trusted() {
+		n.watch.saved = saved
 		return 0, false
 	}
 	off = time.Since(saved)
 	return off, off >= 0
+}
+
+// clockLook is how often the node asks whether its clock can be trusted now.
+const clockLook = 10 * time.Second
+
+// A clockWatch waits for the moment when the clock becomes trusted: because
+// the kernel says that NTP or GPS disciplines it, or an admin signed a time
+// that agrees with it.
+type clockWatch struct {
+	synced func() bool // kernelSynced, but for tests
+	tick   time.Duration
+
+	mu    sync.Mutex
+	saved time.Time // when the node was last up, zero if there is nothing to count
+}
+
+func newClockWatch() clockWatch { return clockWatch{synced: kernelSynced, tick: clockLook} }
+
+// confirm takes the kernel's word for the time.
+func (w *clockWatch) confirm(n *Node) {
+	if !n.clock.Trusted() && w.synced() {
+		n.clock.Vouch()
+	}
+}
+
+// watchClock does what has waited for a trusted clock, as soon as there is
+// one.
+func (n *Node) watchClock(ctx context.Context) error {
+	tick := time.NewTicker(n.watch.tick)
+	defer tick.Stop()
+	for {
+		n.watch.confirm(n)
+		if n.clock.Trusted() && !n.clock.Suspect() {
+			return n.clockTrusted()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.roster.Changed():
+		case <-tick.C:
+		}
+	}
+}
+
+// clockTrusted counts the time switched off and judges the join again.
+func (n *Node) clockTrusted() error {
+	ran := time.Since(n.started)
+	n.watch.mu.Lock()
+	saved := n.watch.saved
+	n.watch.mu.Unlock()
+	if !saved.IsZero() {
+		off := n.clock.Now().Sub(saved) - ran
+		n.agent.CountOff(off)
+		n.log.Info("the clock can be trusted now; time switched off is counted", "dur", off)
+	}
+	return n.judgeJoin(ran)
 }
 
 // kernelSynced reports whether something disciplines the kernel's clock: NTP,

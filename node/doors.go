@@ -2,15 +2,9 @@ package node
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
-	"math/big"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -31,13 +25,15 @@ const socketName = "outrider.sock"
 type doors struct {
 	api.Listeners
 	*turnstile
+	page  *page
 	hosts []string
 }
 
 // openDoors listens where the settings say: on the socket always, on loopback
 // in plain HTTP, elsewhere with TLS only.
-func openDoors(h *Home, c config.Config) (_ *doors, err error) {
-	d := &doors{turnstile: newTurnstile(), hosts: c.Page.AllowedHosts}
+func openDoors(h *Home, c config.Config, now func() time.Time, log *slog.Logger) (_ *doors, err error) {
+	d := &doors{turnstile: newTurnstile(), page: newPage(h, c, now, log)}
+	d.hosts = append([]string{d.page.localName()}, c.Page.AllowedHosts...)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -55,9 +51,7 @@ func openDoors(h *Home, c config.Config) (_ *doors, err error) {
 		d.Pages = append(d.Pages, page)
 		d.hosts = append(d.hosts, p.Addr.Addr().String())
 		if p.TLS {
-			if d.Pages[len(d.Pages)-1].TLS, err = pageTLS(p.Addr.Addr().AsSlice()); err != nil {
-				return d, err
-			}
+			d.Pages[len(d.Pages)-1].TLS = d.page.tls()
 		}
 	}
 	return d, nil
@@ -113,33 +107,6 @@ func (d *doors) urls() []string {
 	return out
 }
 
-// pageTLS makes a certificate for one start of the node. A browser warns of
-// it, and says so truly: nobody vouches for it.
-func pageTLS(ip net.IP) (*tls.Config, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("node: page certificate: %w", err)
-	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		return nil, fmt.Errorf("node: page certificate: %w", err)
-	}
-	ips := []net.IP{ip}
-	if ip.IsUnspecified() {
-		ips = interfaceIPs()
-	}
-	t := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: "Outrider page"}, IPAddresses: ips,
-		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(365 * 24 * time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, t, t, &key.PublicKey, key)
-	if err != nil {
-		return nil, fmt.Errorf("node: page certificate: %w", err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}, nil
-}
-
 // interfaceIPs returns the addresses of this machine that others can reach.
 func interfaceIPs() []net.IP {
 	addrs, err := net.InterfaceAddrs()
@@ -171,8 +138,9 @@ func hostAllowed(host string) bool {
 func (n *Node) server(d *doors) *api.Server {
 	return api.New(api.Config{
 		Hosts: d.hosts, HostAllowed: hostAllowed,
-		Chat: api.ChatService(n.chat), Node: operator{n}, Bundles: n.raw, Provision: provision{n},
-		Hub: n.hub, Web: n.page(), Log: n.log,
+		Chat: heldChat{api.ChatService(n.chat), n.holds}, ATAK: n.bridge, Node: operator{n}, Bundles: n.raw, Provision: provision{n}, Carrier: carrier{n},
+		Door: d.page, Accounts: n.accounts,
+		Hub: n.hub, Web: n.page(), Log: n.log, Health: n.health,
 	})
 }
 

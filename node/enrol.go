@@ -24,7 +24,7 @@ var errEnrolling = fmt.Errorf("node: still looking for a first neighbour; check 
 // and nothing but the record is taken.
 func (n *Node) enrol(ctx context.Context, m *membership, d *doors, ready func(Ready)) error {
 	n.log.Info("looking for a first neighbour", "seeds", len(m.Seeds))
-	links, err := n.newLinks(stranger{m.Chain})
+	links, err := n.newLinks(stranger{m.Chain}, nil)
 	if err != nil {
 		return err
 	}
@@ -32,9 +32,10 @@ func (n *Node) enrol(ctx context.Context, m *membership, d *doors, ready func(Re
 	if err != nil {
 		return err
 	}
+	byStick := rootSeeker{m.ID, make(chan *identity.RootRecord)}
 	server := api.New(api.Config{
 		Hosts: d.hosts, HostAllowed: hostAllowed, Chat: nobody{}, Node: operator{n},
-		Provision: provision{n}, Hub: n.hub, Web: n.page(), Log: n.log,
+		Provision: provision{n}, Door: d.page, Carrier: byStick, Hub: n.hub, Web: n.page(), Log: n.log, Health: n.health,
 	})
 	ctx, done := context.WithCancel(ctx)
 	defer done()
@@ -46,7 +47,7 @@ func (n *Node) enrol(ctx context.Context, m *membership, d *doors, ready func(Re
 	})
 	group.Go(func() error {
 		defer done()
-		root, err := fetchRoot(ctx, g, links, m.ID)
+		root, err := fetchRoot(ctx, g, links, m.ID, byStick.found)
 		if err != nil {
 			return ignoreEnd(ctx, err)
 		}
@@ -75,8 +76,8 @@ func ignoreEnd(ctx context.Context, err error) error {
 const askAgain = 2 * time.Second
 
 // fetchRoot asks each neighbour that gossip tells of, until one has the root
-// record with hash id.
-func fetchRoot(ctx context.Context, g *gossip.Gossip, links *p2p.Layer, id identity.NetworkID) (*identity.RootRecord, error) {
+// record with hash id, or a stick brings it.
+func fetchRoot(ctx context.Context, g *gossip.Gossip, links *p2p.Layer, id identity.NetworkID, byStick <-chan *identity.RootRecord) (*identity.RootRecord, error) {
 	tick := time.NewTicker(askAgain)
 	defer tick.Stop()
 	for {
@@ -92,6 +93,8 @@ func fetchRoot(ctx context.Context, g *gossip.Gossip, links *p2p.Layer, id ident
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
+		case root := <-byStick:
+			return root, nil
 		case <-g.Changes():
 		case <-tick.C:
 		}

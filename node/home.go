@@ -45,7 +45,10 @@ type Home struct {
 	lock *os.File
 	key  identity.PrivateKey
 
-	mu    sync.Mutex // guards the state and its file
+	// ops is held through an operator's whole action, which derives keys from
+	// passwords for seconds on a small board. It is taken before mu.
+	ops   sync.Mutex
+	mu    sync.Mutex // guards the state and its file; never held while a key is derived
 	state state
 }
 
@@ -70,6 +73,10 @@ type membership struct {
 	Secrets []networkSecret    `cbor:"4,keyasint"`           // newest first
 	Chain   []byte             `cbor:"5,keyasint"`           // this node's certificate chain
 	Seeds   []string           `cbor:"6,keyasint,omitempty"` // addresses from the join link
+	// Unverified is set while the clock that accepted the join link has not
+	// been confirmed, Void once it is certain that the link had ended.
+	Unverified *unverified `cbor:"7,keyasint,omitempty"`
+	Void       bool        `cbor:"8,keyasint,omitempty"`
 }
 
 // publication is a control object this node must bring into the mesh, sealed
@@ -82,7 +89,10 @@ type publication struct {
 // hosted is a user whose keys lie on this node. Names are not written here:
 // they travel and lie sealed, in profiles.
 type hosted struct {
-	ID identity.UserID `cbor:"1,keyasint"`
+	ID  identity.UserID    `cbor:"1,keyasint"`
+	Key identity.PublicKey `cbor:"2,keyasint,omitempty"` // the user's public key
+	// Aside counts how often the keys were replaced here (replaceKeys).
+	Aside uint32 `cbor:"3,keyasint,omitempty"`
 }
 
 // networkSecret is how a secret is written; identity.NetworkSecret has no
@@ -90,10 +100,13 @@ type hosted struct {
 type networkSecret struct {
 	Generation uint32   `cbor:"1,keyasint"`
 	Secret     [32]byte `cbor:"2,keyasint"`
+	Voucher    []byte   `cbor:"3,keyasint,omitempty"` // an admin's word for it, absent until a neighbour has given it
+	Admin      []byte   `cbor:"4,keyasint,omitempty"` // that admin's certificate
+	Retired    int64    `cbor:"5,keyasint,omitempty"` // Unix seconds when a newer one was learnt, 0 for the newest
 }
 
 func secretState(s identity.NetworkSecret) networkSecret {
-	return networkSecret{s.Generation, s.Secret}
+	return networkSecret{Generation: s.Generation, Secret: s.Secret}
 }
 
 func (s networkSecret) secret() identity.NetworkSecret {
@@ -231,6 +244,13 @@ func (h *Home) attempt(change func() error) error {
 		h.state = before
 	}
 	return err
+}
+
+// change is attempt for a caller that does not hold mu.
+func (h *Home) change(f func() error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.attempt(f)
 }
 
 func (s state) clone() state {

@@ -56,9 +56,11 @@ type Node struct {
 	log     *slog.Logger
 	started time.Time
 
-	clock *roster.Clock
-	gate  *gate
-	hub   *api.Hub
+	clock  *roster.Clock
+	gate   *gate
+	hub    *api.Hub
+	meter  *meter
+	guests *api.Guests // at the page
 
 	// Set once the root record is known.
 	root   *identity.RootRecord
@@ -73,9 +75,17 @@ type Node struct {
 	post   *post
 	raw    *rawTags
 	people people
+	bridge *bridge // nil: the settings leave it off
+	holds  *holds
 
-	contacts  *contacts
-	toPublish chan struct{}
+	accounts *accounts
+	pageDoor *page
+
+	contacts   *contacts
+	toPublish  chan struct{}
+	newSecrets chan struct{} // 1 deep: the network secrets have changed
+	admin      adminDesk
+	watch      clockWatch
 }
 
 // New makes a node. Nothing is opened or started before Run.
@@ -83,10 +93,12 @@ func New(o Options) *Node {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Node{
+	n := &Node{
 		home: o.Home, cfg: o.Config, version: o.Version, web: o.Web, log: o.Log, started: time.Now(),
-		clock: o.Home.clock(), gate: newGate(o.Home), hub: api.NewHub(), toPublish: make(chan struct{}, 1),
+		clock: o.Home.clock(), gate: newGate(o.Home), hub: api.NewHub(), meter: newMeter(), toPublish: make(chan struct{}, 1), newSecrets: make(chan struct{}, 1), admin: newAdminDesk(), watch: newClockWatch(),
 	}
+	n.accounts = &accounts{n: n}
+	return n
 }
 
 // Run serves until ctx ends or a part the node cannot live without fails. It
@@ -97,13 +109,22 @@ func (n *Node) Run(ctx context.Context, ready func(Ready)) error {
 	if m == nil {
 		return fmt.Errorf("node: up: %w", ErrNoNetwork)
 	}
-	doors, err := openDoors(n.home, n.cfg)
+	doors, err := openDoors(n.home, n.cfg, n.clock.Now, n.log)
 	if err != nil {
 		return portHint(err)
 	}
 	doors.Log = n.log
+	n.guests = api.NewGuests("page", n.log)
+	doors.Guests = n.guests
+	n.pageDoor = doors.page
+	figures, err := listenMetrics(n.cfg)
+	if err != nil {
+		return portHint(errors.Join(err, doors.close()))
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return doors.Serve(ctx, doors) })
+	g.Go(func() error { return doors.page.run(ctx) })
+	g.Go(func() error { return n.serveMetrics(ctx, figures) })
 	g.Go(func() error { return n.live(ctx, m, doors, ready) })
 	return portHint(g.Wait())
 }
@@ -132,6 +153,11 @@ func (n *Node) serve(ctx context.Context, m *membership, doors *doors, ready fun
 	if err := n.assemble(m); err != nil {
 		return err
 	}
+	if n.bridge, err = n.newBridge(); err != nil {
+		return err
+	}
+	n.meter.begin()
+	defer n.meter.end()
 	events := n.agent.Events() // before anything can happen
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.keepFloor(ctx) })
@@ -139,9 +165,14 @@ func (n *Node) serve(ctx context.Context, m *membership, doors *doors, ready fun
 	g.Go(func() error { return n.hear(ctx, events) })
 	g.Go(func() error { return n.chat.Run(ctx) })
 	g.Go(func() error { return n.publish(ctx) })
+	g.Go(func() error { return n.bridge.run(ctx) })
+	g.Go(func() error { return n.followSecrets(ctx) })
+	g.Go(func() error { return n.administer(ctx) })
+	g.Go(func() error { return n.watchClock(ctx) })
 	g.Go(func() error { return n.links.Run(ctx, n.serveLink) })
 	g.Go(func() error { return n.gossip.Run(ctx) })
 	g.Go(func() error { return n.dialer.run(ctx) })
+	g.Go(func() error { return n.contacts.run(ctx) })
 	g.Go(func() error {
 		return doors.serve(ctx, n.server(doors), func() { ready(n.ready(m, doors)) }, n.links.Ready(), n.gossip.Ready())
 	})

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"sync"
 	"time"
 
 	"outrider/mesh/identity"
@@ -19,7 +18,7 @@ var _ api.Node = operator{}
 
 func (o operator) Status(context.Context) api.Status {
 	n := o.n
-	s := api.Status{Node: n.home.ID(), Version: n.version, Uptime: time.Since(n.started), Locked: true}
+	s := api.Status{Node: n.home.ID(), Version: n.version, Uptime: time.Since(n.started), Locked: true, Refused: n.refused()}
 	if m := n.home.network(); m != nil {
 		s.Network, s.NetworkName = m.ID, m.Name
 	}
@@ -29,6 +28,7 @@ func (o operator) Status(context.Context) api.Status {
 	st := n.agent.Status()
 	s.Bundles, s.Bytes, s.LimitBytes, s.Contacts = st.Held, st.Bytes, st.MaxByte, st.Links
 	s.Syncs = n.store.Syncs()
+	s.Warnings = n.warnings()
 	for _, h := range n.chat.Hosted() {
 		s.Locked = s.Locked && !h.Unlocked
 	}
@@ -112,63 +112,15 @@ func (n *Node) announceLink(peer identity.NodeID) {
 	}
 }
 
-// contacts remembers the links of this run: those that are open, and of those
-// that ended what they carried.
-type contacts struct {
-	mu   sync.Mutex
-	byID map[identity.NodeID]*contact
-}
-
-type contact struct {
-	link  api.Link
-	count func() (tx, rx uint64) // of the open link, nil when there is none
-	tx    uint64                 // of those that ended
-	rx    uint64
-}
-
-func newContacts() *contacts { return &contacts{byID: map[identity.NodeID]*contact{}} }
-
-func (c *contacts) of(peer identity.NodeID) *contact {
-	if c.byID[peer] == nil {
-		c.byID[peer] = &contact{link: api.Link{Peer: peer}}
+// Contacts lists who was near in the last day.
+func (o operator) Contacts(context.Context) ([]api.Contact, error) {
+	n := o.n
+	if n.agent == nil {
+		return nil, nil
 	}
-	return c.byID[peer]
-}
-
-// opened notes a link, with the way to ask what it has carried.
-func (c *contacts) opened(peer identity.NodeID, addr, class string, count func() (tx, rx uint64)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	k := c.of(peer)
-	k.link.Addr, k.link.Class, k.link.Up, k.link.Since = addr, class, true, time.Now()
-	k.count = count
-}
-
-// closed adds up what the link carried.
-func (c *contacts) closed(peer identity.NodeID) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	k := c.of(peer)
-	if k.count != nil {
-		tx, rx := k.count()
-		k.tx, k.rx, k.count = k.tx+tx, k.rx+rx, nil
+	out := n.contacts.history()
+	for i := range out {
+		out[i].Name = n.people.NodeName(out[i].Peer)
 	}
-	k.link.Up, k.link.Since, k.link.LastHeard = false, time.Now(), time.Now()
-}
-
-func (c *contacts) list() []api.Link {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	out := make([]api.Link, 0, len(c.byID))
-	for _, k := range c.byID {
-		l := k.link
-		l.TxBytes, l.RxBytes = k.tx, k.rx
-		if k.count != nil {
-			tx, rx := k.count()
-			l.TxBytes, l.RxBytes, l.LastHeard = l.TxBytes+tx, l.RxBytes+rx, time.Now()
-		}
-		out = append(out, l)
-	}
-	slices.SortFunc(out, func(a, b api.Link) int { return a.Peer.Compare(b.Peer) })
-	return out
+	return out, nil
 }

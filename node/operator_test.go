@@ -1,6 +1,7 @@
 package node
 
 import (
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,7 +12,7 @@ import (
 
 func TestContactsCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newContacts()
+		c := newContacts(nil, time.Now, slog.New(slog.DiscardHandler))
 		a, b := madeUpNode(1), madeUpNode(2)
 		began := time.Now()
 		tx, rx := uint64(100), uint64(10)

@@ -36,7 +36,7 @@ func (p people) User(id identity.UserID) (chat.User, bool) {
 }
 
 func chatUser(u roster.User) chat.User {
-	return chat.User{ID: u.ID, Name: u.Name, Frozen: u.Frozen}
+	return chat.User{ID: u.ID, Name: u.Name, Key: u.Key, Frozen: u.Frozen}
 }
 
 func (p people) Devices(id identity.UserID) []chat.Device {
@@ -118,7 +118,7 @@ const controlLifetime = 365 * 24 * time.Hour
 // already has it, or something newer, is no error.
 func (n *Node) submitControl(ctx context.Context, payload []byte, urgent bool) error {
 	h := bundle.Header{
-		Version: bundle.Version, Tag: n.controlTags()[0], Precedence: bundle.Priority,
+		Version: bundle.Version, Tag: n.controlTagOf(payload), Precedence: bundle.Priority,
 		Lifetime: controlLifetime, Kind: bundle.KindControl,
 	}
 	// A control object is replaced, never purged: the key is thrown away.

@@ -84,7 +84,7 @@ func (p *post) Load(ctx context.Context, id bundle.ID) (bundle.Bundle, error) {
 
 func (p *post) Explain(_ context.Context, id bundle.ID) chat.Explanation {
 	x := p.agent.Explain(id)
-	out := chat.Explanation{Held: x.State == "held" || x.State == "writing", Purged: x.State == "purged", Age: x.Age, Note: x.Why}
+	out := chat.Explanation{Held: x.State == "held" || x.State == "writing", Purged: x.State == "purged", Age: x.Age, Note: note(x)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t := p.traces[id]; t != nil {
@@ -92,6 +92,33 @@ func (p *post) Explain(_ context.Context, id bundle.ID) chat.Explanation {
 		out.AtReader = t.atReader
 	}
 	return out
+}
+
+// note says what a held bundle waits for.
+func note(x mesh.Explanation) chat.Sentence {
+	if x.State == "writing" {
+		return chat.Sentence{Code: "writing"}
+	}
+	has := 0
+	for _, l := range x.Links {
+		switch l.State {
+		case "sending":
+			return chat.Sentence{Code: "sending", Args: map[string]any{"node": l.Peer.Short(), "sent_bytes": l.Sent, "size_bytes": x.Size}}
+		case "queued", "waits for answer", "offered":
+			return chat.Sentence{Code: "on_its_way", Args: map[string]any{"node": l.Peer.Short()}}
+		case "has it":
+			has++
+		}
+	}
+	switch {
+	case len(x.Links) == 0: // said by the fact about contacts
+		return chat.Sentence{}
+	case has == len(x.Links):
+		return chat.Sentence{Code: "neighbours_had"}
+	case x.Way == "spray" && x.Budget <= 1:
+		return chat.Sentence{Code: "last_replica"}
+	}
+	return chat.Sentence{Code: "its_turn"}
 }
 
 func (p *post) Contacts() chat.Contacts {

@@ -47,10 +47,10 @@ type adminKeys struct {
 // CreateNetwork founds a network with this node as its first. The root and
 // admin keys are sealed under adminPassword.
 func (h *Home) CreateNetwork(ctx context.Context, name string, preset identity.Preset, adminPassword []byte) (*identity.RootRecord, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.state.Network != nil {
-		return nil, fmt.Errorf("node: create network: %w (%s)", ErrHasNetwork, h.state.Network.Name)
+	h.ops.Lock()
+	defer h.ops.Unlock()
+	if m := h.network(); m != nil {
+		return nil, fmt.Errorf("node: create network: %w (%s)", ErrHasNetwork, m.Name)
 	}
 	if len(adminPassword) == 0 {
 		return nil, fmt.Errorf("node: create network: the admin password is empty: %w", chat.ErrInvalid)
@@ -80,12 +80,17 @@ func (h *Home) CreateNetwork(ctx context.Context, name string, preset identity.P
 	if err != nil {
 		return nil, err
 	}
+	voucher, err := secret.Vouch(root.ID(), adminKey, 0, now)
+	if err != nil {
+		return nil, err
+	}
+	first := networkSecret{Generation: secret.Generation, Secret: secret.Secret, Voucher: voucher.Raw(), Admin: admin.Raw()}
 	if err := h.saveAdmin(ctx, adminPassword, adminKeys{RootSeed: rootKey.Seed(), AdminSeed: adminKey.Seed(), Admin: admin.Raw()}); err != nil {
 		return nil, err
 	}
 	chain := identity.Chain{self, admin}
-	return root, h.attempt(func() error {
-		h.state.Network = &membership{ID: root.ID(), Name: root.Name(), Root: root.Raw(), Secrets: []networkSecret{secretState(secret)}, Chain: chain.Marshal()}
+	return root, h.change(func() error {
+		h.state.Network = &membership{ID: root.ID(), Name: root.Name(), Root: root.Raw(), Secrets: []networkSecret{first}, Chain: chain.Marshal()}
 		return h.publish(roster.Certificate(identity.Chain{admin}), roster.Certificate(chain))
 	})
 }
@@ -163,9 +168,10 @@ type UserLink struct {
 // InviteUser issues a join link that lets another node enter the network with
 // the user on it.
 func (h *Home) InviteUser(ctx context.Context, q UserRequest) (UserLink, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	ttl, err := h.checkInvite(&q)
+	h.ops.Lock()
+	defer h.ops.Unlock()
+	m := h.network()
+	ttl, err := checkInvite(m, &q)
 	if err != nil {
 		return UserLink{}, err
 	}
@@ -174,7 +180,7 @@ func (h *Home) InviteUser(ctx context.Context, q UserRequest) (UserLink, error) 
 		return UserLink{}, err
 	}
 	user, now := newUserID(), time.Now()
-	join, err := h.newTicket(a, user, q, now, now.Add(ttl))
+	join, err := newTicket(m, a, user, q, now, now.Add(ttl))
 	if err != nil {
 		return UserLink{}, err
 	}
@@ -197,7 +203,7 @@ func (h *Home) InviteUser(ctx context.Context, q UserRequest) (UserLink, error) 
 	if err != nil {
 		return UserLink{}, err
 	}
-	err = h.attempt(func() error {
+	err = h.change(func() error {
 		return errors.Join(h.publishName(a.key, user, q.Name), h.publish(roster.Certificate(join.Chain())))
 	})
 	if err != nil {
@@ -206,8 +212,8 @@ func (h *Home) InviteUser(ctx context.Context, q UserRequest) (UserLink, error) 
 	return UserLink{User: user, Name: q.Name, Frame: frame, Password: words, Expires: join.Expiry, Addrs: q.Addrs}, nil
 }
 
-func (h *Home) checkInvite(q *UserRequest) (time.Duration, error) {
-	if h.state.Network == nil {
+func checkInvite(m *membership, q *UserRequest) (time.Duration, error) {
+	if m == nil {
 		return 0, fmt.Errorf("node: add user: %w", ErrNoNetwork)
 	}
 	if err := checkName("user", q.Name, roster.MaxName); err != nil {
@@ -227,8 +233,7 @@ func (h *Home) checkInvite(q *UserRequest) (time.Duration, error) {
 }
 
 // newTicket makes a delegate that may certify one node and this user once.
-func (h *Home) newTicket(a admin, user identity.UserID, q UserRequest, now, expiry time.Time) (deeplink.Join, error) {
-	m := h.state.Network
+func newTicket(m *membership, a admin, user identity.UserID, q UserRequest, now, expiry time.Time) (deeplink.Join, error) {
 	key, err := identity.NewPrivateKey()
 	if err != nil {
 		return deeplink.Join{}, err
@@ -256,9 +261,9 @@ func (h *Home) newTicket(a admin, user identity.UserID, q UserRequest, now, expi
 // HostUser issues a user whose keys lie on this node, certified by the admin
 // at once.
 func (h *Home) HostUser(ctx context.Context, q UserRequest, password []byte) (identity.UserID, error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	m := h.state.Network
+	h.ops.Lock()
+	defer h.ops.Unlock()
+	m := h.network()
 	if m == nil {
 		return identity.UserID{}, fmt.Errorf("node: add user: %w", ErrNoNetwork)
 	}
@@ -281,36 +286,48 @@ func (h *Home) HostUser(ctx context.Context, q UserRequest, password []byte) (id
 	if err != nil {
 		return identity.UserID{}, err
 	}
-	return id, h.attempt(func() error {
-		if _, err := h.addHosted(ctx, id, key, identity.Chain{cert, a.cert}, password); err != nil {
-			return err
-		}
-		return h.publishName(a.key, id, q.Name)
+	dev, err := h.newDevice(ctx, m.ID, id, key, identity.Chain{cert, a.cert}, password)
+	if err != nil {
+		return identity.UserID{}, err
+	}
+	return id, h.change(func() error {
+		return errors.Join(h.addHosted(dev), h.publishName(a.key, id, q.Name))
 	})
 }
 
-// addHosted makes a device of the user on this node, seals the keys under the
-// password and notes what has to be published. It returns the device's key.
-func (h *Home) addHosted(ctx context.Context, id identity.UserID, user identity.PrivateKey, chain identity.Chain, password []byte) (device identity.PrivateKey, err error) {
-	if device, err = identity.NewPrivateKey(); err != nil {
-		return device, err
+// A device is a user's new device on this node, whose keys lie on the disk.
+type device struct {
+	user  identity.UserID
+	key   identity.PrivateKey
+	chain identity.Chain // device, user, and whoever certified the user
+}
+
+// newDevice makes a device of the user on this node and seals the keys under
+// the password, which takes seconds on a small board. The chain is the user's.
+func (h *Home) newDevice(ctx context.Context, network identity.NetworkID, id identity.UserID, user identity.PrivateKey, chain identity.Chain, password []byte) (device, error) {
+	key, err := identity.NewPrivateKey()
+	if err != nil {
+		return device{}, err
 	}
-	cert, err := identity.IssueDevice(h.state.Network.ID, user, device, identity.Certificate{
-		Subject: id[:], Generation: chain.Leaf().Generation, NotBefore: chain.Leaf().NotBefore, NotAfter: chain.Leaf().NotAfter,
+	cert, err := identity.IssueDevice(network, user, key, identity.Certificate{
+		Subject: id[:], Generation: chain.Leaf().Generation, NotBefore: chain.Leaf().NotBefore, NotAfter: deviceEnd(chain.Leaf().NotBefore, chain.Leaf()),
 	})
 	if err != nil {
-		return device, err
+		return device{}, err
 	}
 	whole := append(identity.Chain{cert}, chain...)
-	sealed, err := chat.SealKeys(ctx, id, password, chat.Keys{User: user, Device: device, Chain: whole}, kdf.Default())
+	sealed, err := chat.SealKeys(ctx, id, password, chat.Keys{User: user, Device: key, Chain: whole}, kdf.Default())
 	if err != nil {
-		return device, err
+		return device{}, err
 	}
-	if err := h.SaveKeystore(id, sealed); err != nil {
-		return device, err
-	}
-	h.state.Users = append(h.state.Users, hosted{ID: id})
-	return device, h.publish(roster.Certificate(chain), roster.Certificate(whole))
+	return device{id, key, whole}, h.SaveKeystore(id, sealed)
+}
+
+// addHosted makes this node a host of a user, and notes what has to be
+// published. The caller holds mu.
+func (h *Home) addHosted(d device) error {
+	h.state.Users = append(h.state.Users, hosted{ID: d.user, Key: d.chain[1].Key})
+	return h.publish(roster.Certificate(d.chain[1:]), roster.Certificate(d.chain))
 }
 
 // A JoinRequest applies a join link on this node.
@@ -324,8 +341,8 @@ type JoinRequest struct {
 // node if it is in that network already. Nobody needs to be in reach. It
 // returns the user and the name in the link, which may be empty.
 func (h *Home) Join(ctx context.Context, q JoinRequest, clock identity.Clock) (user identity.UserID, name string, err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.ops.Lock()
+	defer h.ops.Unlock()
 	j, _, err := deeplink.OpenJoin(ctx, q.Link, q.LinkPassword, clock)
 	if err != nil {
 		return user, "", err
@@ -334,7 +351,7 @@ func (h *Home) Join(ctx context.Context, q JoinRequest, clock identity.Clock) (u
 	if err := h.checkJoin(j, user); err != nil {
 		return user, "", err
 	}
-	if err := h.attempt(func() error { return h.redeem(ctx, j, q.Password) }); err != nil {
+	if err := h.redeem(ctx, j, q.Password, unverifiedJoin(clock, j.Delegate.NotBefore, j.Expiry)); err != nil {
 		return user, "", err
 	}
 	if j.Delegate.Roles&identity.RoleUser == 0 {
@@ -345,14 +362,9 @@ func (h *Home) Join(ctx context.Context, q JoinRequest, clock identity.Clock) (u
 
 // redeem spends a ticket on what it is good for: this node, if it is in no
 // network yet, and the ticket's user.
-func (h *Home) redeem(ctx context.Context, j deeplink.Join, password []byte) error {
-	if h.state.Network == nil {
-		if err := h.enter(j); err != nil {
-			return err
-		}
-	}
+func (h *Home) redeem(ctx context.Context, j deeplink.Join, password []byte, mark *unverified) error {
 	if j.Delegate.Roles&identity.RoleUser == 0 {
-		return nil
+		return h.change(func() error { return h.enter(j, mark) })
 	}
 	key, err := identity.NewPrivateKey()
 	if err != nil {
@@ -363,14 +375,24 @@ func (h *Home) redeem(ctx context.Context, j deeplink.Join, password []byte) err
 		return err
 	}
 	user := identity.UserID(j.Delegate.Subject)
-	device, err := h.addHosted(ctx, user, key, chain, password)
-	if err != nil || j.User == "" {
+	dev, err := h.newDevice(ctx, j.Network, user, key, chain, password)
+	if err != nil {
 		return err
 	}
-	return h.publishName(device, user, j.User)
+	return h.change(func() error {
+		if err := h.enter(j, mark); err != nil {
+			return err
+		}
+		if err := h.addHosted(dev); err != nil || j.User == "" {
+			return err
+		}
+		return h.publishName(dev.key, user, j.User)
+	})
 }
 
 func (h *Home) checkJoin(j deeplink.Join, user identity.UserID) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	m := h.state.Network
 	if m != nil && m.ID != j.Network {
 		return fmt.Errorf("node: join: %w (%s), and the link is for another (%s); use another --dir for that one", ErrHasNetwork, m.Name, j.Name)
@@ -381,14 +403,24 @@ func (h *Home) checkJoin(j deeplink.Join, user identity.UserID) error {
 	return nil
 }
 
-// enter makes this node a member: provisional, by the ticket's delegate.
-func (h *Home) enter(j deeplink.Join) error {
+// enter makes this node a member: provisional, by the ticket's delegate. One
+// that is a member already stays what it is, unless its last join was void.
+// The caller holds mu.
+func (h *Home) enter(j deeplink.Join, mark *unverified) error {
+	old := h.state.Network
+	if old != nil && !old.Void {
+		return nil
+	}
 	chain, err := j.CertifyNode(h.ID())
 	if err != nil {
 		return err
 	}
 	h.state.Network = &membership{
-		ID: j.Network, Name: j.Name, Secrets: []networkSecret{secretState(j.Secret)}, Chain: chain.Marshal(), Seeds: j.Addrs,
+		ID: j.Network, Name: j.Name, Secrets: []networkSecret{secretState(j.Secret)}, Chain: chain.Marshal(), Seeds: j.Addrs, Unverified: mark,
+	}
+	if old != nil {
+		h.state.Network.Root = old.Root
+		h.state.Network.Secrets = withGenerations(old.Secrets, []roster.Generation{{Secret: j.Secret}}, time.Now())
 	}
 	return h.publish(roster.Certificate(identity.Chain{j.Admin}), roster.Certificate(j.Chain()), roster.Certificate(chain))
 }

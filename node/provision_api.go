@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -52,6 +51,9 @@ func (p provision) Join(ctx context.Context, j api.NewJoin) (api.Joined, error) 
 		return out, err
 	}
 	if p.n.agent != nil {
+		if err := p.n.rejoined(); err != nil {
+			return out, provisionError(err)
+		}
 		p.n.publishSoon()
 		out.Reached = p.n.agent.Status().Links > 0
 	}
@@ -90,6 +92,18 @@ func AddUser(ctx context.Context, h *Home, c config.Config, u api.NewUser) (api.
 	return out, nil
 }
 
+// CanInvite says why no user could be added on this folder, before anybody is
+// asked for a password.
+func CanInvite(h *Home) error {
+	switch {
+	case h.network() == nil:
+		return fmt.Errorf("node: add user: %w", ErrNoNetwork)
+	case !h.IsAdmin():
+		return fmt.Errorf("node: add user: %w", ErrNotAdmin)
+	}
+	return nil
+}
+
 // Join applies a join link on a node's folder, whether the node runs or not.
 func Join(ctx context.Context, h *Home, j api.NewJoin) (api.Joined, error) {
 	clock := setClock{h.clock()}
@@ -104,39 +118,6 @@ func Join(ctx context.Context, h *Home, j api.NewJoin) (api.Joined, error) {
 	return api.Joined{Network: m.ID, NetworkName: m.Name, User: id, Name: name, Hint: joinHint(m)}, nil
 }
 
-// joinHint says what to look at when nobody answers.
-func joinHint(m *membership) string {
-	if len(m.Seeds) == 0 {
-		return "the link names no address: the node waits to be found by a neighbour"
-	}
-	return fmt.Sprintf("the node will try %v; if nobody answers, look at that address and at the firewall: gossip needs udp and tcp on its port, the mesh udp and tcp on 7411", m.Seeds)
-}
-
-// reachableAddrs returns this node's gossip addresses as others may reach it,
-// best first: those advertised, else those of the interfaces.
-func reachableAddrs(c config.Config) []string {
-	listen := c.GossipAddr()
-	port := fmt.Sprint(listen.Port())
-	var out []string
-	for _, a := range c.MeshAdvertise() {
-		if host, _, err := net.SplitHostPort(a); err == nil {
-			out = append(out, net.JoinHostPort(host, port))
-		}
-	}
-	switch {
-	case len(out) > 0:
-	case listen.Addr().IsUnspecified():
-		for _, ip := range interfaceIPs() {
-			out = append(out, net.JoinHostPort(ip.String(), port))
-		}
-		// IPv4 first: shorter in the link, and more often what works.
-		slices.SortStableFunc(out, func(a, b string) int { return len(a) - len(b) })
-	case !listen.Addr().IsLoopback():
-		out = append(out, listen.String())
-	}
-	return out[:min(len(out), deeplink.MaxAddrs)]
-}
-
 // provisionError sorts errors into the classes the API tells apart.
 func provisionError(err error) error {
 	switch {
@@ -144,12 +125,14 @@ func provisionError(err error) error {
 		return nil
 	case errors.Is(err, ErrNoNetwork):
 		return fmt.Errorf("%w: %w", api.ErrNoNetwork, err)
-	case errors.Is(err, ErrAdminPassword):
+	case errors.Is(err, ErrAdminPassword), errors.Is(err, ErrAdminLocked):
 		return fmt.Errorf("%w: %w", chat.ErrPassword, err)
 	case errors.Is(err, kdf.ErrBusy):
 		return fmt.Errorf("%w: %w", chat.ErrBusy, err)
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return fmt.Errorf("%w: %w", chat.ErrFull, err)
+	case errors.Is(err, ErrTicketTwice), errors.Is(err, ErrClockWrong):
+		return fmt.Errorf("%w: %w", chat.ErrState, err)
 	case errors.Is(err, ErrHasNetwork):
 		return fmt.Errorf("%w: %w", api.ErrConflict, err)
 	case errors.Is(err, deeplink.ErrDamaged), errors.Is(err, deeplink.ErrVersion), errors.Is(err, deeplink.ErrPassword),

@@ -28,6 +28,7 @@ type running struct {
 	http *http.Client
 	stop context.CancelFunc
 	done chan error
+	cfg  config.Config
 
 	token string
 }
@@ -73,8 +74,14 @@ func freeAddr(t *testing.T) string {
 // up runs a node and waits until it takes requests.
 func up(t *testing.T, h *Home, c config.Config) *running {
 	t.Helper()
+	return upWith(t, h, c, func(*Node) {})
+}
+
+// upWith is up with a change to the node before it runs.
+func upWith(t *testing.T, h *Home, c config.Config, change func(*Node)) *running {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{t: t, home: h, stop: cancel, done: make(chan error, 1)}
+	r := &running{t: t, home: h, stop: cancel, done: make(chan error, 1), cfg: c}
 	r.http = &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -84,6 +91,7 @@ func up(t *testing.T, h *Home, c config.Config) *running {
 	}}
 	ready := make(chan Ready, 1)
 	n := New(Options{Home: h, Config: c, Version: "test", Web: web.Handler()})
+	change(n)
 	go func() { r.done <- n.Run(ctx, func(r Ready) { ready <- r }) }()
 	t.Cleanup(cancel)
 	select {
@@ -246,6 +254,9 @@ func TestRun(t *testing.T) {
 	}
 
 	a, b = up(t, adminHome, ca), up(t, joined, cb)
+	if n := a.contacts(joined.ID()); n == 0 {
+		t.Error("the contact of the first run is forgotten")
+	}
 	b.login(link.User, bobPassword)
 	m = b.send(alice, back)
 	a.login(alice, alicePassword)

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"outrider/mesh/bundle"
+	"outrider/mesh/crowd"
 	"outrider/mesh/identity"
 	"outrider/node/chat"
 )
@@ -94,10 +95,16 @@ type Config struct {
 	Chat      Chat
 	Node      Node
 	Bundles   Bundles
+	ATAK      ATAK
 	Provision Provision
-	Hub       *Hub
-	Web       http.Handler // the embedded page
-	Log       *slog.Logger
+	Door      Door     // may be nil
+	Accounts  Accounts // may be nil
+	Carrier   Carrier  // nil while the node is enrolling
+	// Health tells the operator's programs how the node is; may be nil too.
+	Health func(context.Context) Health
+	Hub    *Hub
+	Web    http.Handler // the embedded page
+	Log    *slog.Logger
 
 	MaxFile      int64         // bytes of an uploaded file; default chat.MaxFileDefault
 	SessionIdle  time.Duration // default 12 h
@@ -122,6 +129,7 @@ type User interface {
 	Self() chat.Person
 	People(ctx context.Context) ([]chat.Person, error)
 	Resolve(ctx context.Context, nameOrID string) (identity.UserID, error)
+	Trust(ctx context.Context, user identity.UserID, fingerprint string, verified bool) (chat.Person, error)
 	Conversations(ctx context.Context) ([]chat.Conversation, error)
 	Messages(ctx context.Context, conv chat.ConversationID, before chat.MessageID, limit int) ([]chat.Message, error)
 	Message(ctx context.Context, id chat.MessageID) (chat.Message, error)
@@ -134,6 +142,8 @@ type User interface {
 	Recall(ctx context.Context, id chat.MessageID) (chat.Message, error)
 	Read(ctx context.Context, id chat.MessageID) (chat.Message, error)
 	Failures(ctx context.Context) ([]chat.Message, error)
+	Dismiss(ctx context.Context, id chat.MessageID) (chat.Message, error)
+	Files(ctx context.Context, before chat.MessageID, limit int) ([]chat.Message, error)
 }
 
 // ChatService adapts a *chat.Service.
@@ -154,6 +164,8 @@ type Node interface {
 	Status(ctx context.Context) Status
 	Peers(ctx context.Context) []Peer
 	Links(ctx context.Context) []Link
+	// Contacts returns who was near in the last 24 h, the newest first.
+	Contacts(ctx context.Context) ([]Contact, error)
 	// SetLink opens or shuts this node's own gate towards another node. The
 	// change is durable and closes an open link at once.
 	SetLink(ctx context.Context, node identity.NodeID, up bool) error
@@ -172,7 +184,10 @@ type Status struct {
 	LimitBytes  int64
 	Syncs       uint64 // of the disk by the store, since the start
 	Contacts    int
-	Locked      bool // no user of this node is unlocked
+	Locked      bool     // no user of this node is unlocked
+	Warnings    []string // codes of warnings.go: what the operator must know
+	// Refused is who was turned away at the listeners, each kind apart.
+	Refused []crowd.Report
 }
 
 // A Peer is a node this one knows of.
@@ -197,6 +212,21 @@ type Link struct {
 	RxBytes   uint64
 	LastHeard time.Time
 	Blocked   bool
+}
+
+// ContactsKept is how far back the list of contacts goes.
+const ContactsKept = 24 * time.Hour
+
+// A Contact is a time when another node was near.
+type Contact struct {
+	Peer    identity.NodeID
+	Name    string
+	Class   string // radio, wifi, lan
+	Start   time.Time
+	End     time.Time // zero while it lasts
+	TxBytes uint64
+	RxBytes uint64
+	Times   int // short interruptions are one contact: how often it began
 }
 
 // Bundles lets programs on the node send and receive payloads of their own:
@@ -233,6 +263,7 @@ type Provision interface {
 	AddUser(ctx context.Context, u NewUser) (AddedUser, error)
 	// Join applies a join link on this node.
 	Join(ctx context.Context, j NewJoin) (Joined, error)
+	Admin
 }
 
 // Network describes a network.

@@ -163,7 +163,7 @@ func (u *fakeUser) Message(_ context.Context, id chat.MessageID) (chat.Message, 
 
 func (u *fakeUser) Why(_ context.Context, id chat.MessageID) (chat.Why, error) {
 	m, err := u.one(id)
-	return chat.Why{Message: m, Summary: "It waits.", Facts: []string{"one"}, Next: "it goes", Todo: "nothing"}, err
+	return chat.Why{Message: m, Summary: chat.Sentence{Code: "state_queued"}, Facts: []chat.Sentence{{Code: "contact", Args: map[string]any{"n": 2}}}, Next: chat.Sentence{Code: "next_queued"}}, err
 }
 
 func (u *fakeUser) Send(_ context.Context, d chat.Draft) (chat.Message, error) {
@@ -225,6 +225,25 @@ func (u *fakeUser) Recall(_ context.Context, id chat.MessageID) (chat.Message, e
 	return u.one(id)
 }
 func (u *fakeUser) Read(_ context.Context, id chat.MessageID) (chat.Message, error) { return u.one(id) }
+func (u *fakeUser) Dismiss(_ context.Context, id chat.MessageID) (chat.Message, error) {
+	m, err := u.one(id)
+	m.Dismissed = true
+	return m, err
+}
+func (u *fakeUser) Trust(_ context.Context, id identity.UserID, fingerprint string, verified bool) (chat.Person, error) {
+	if fingerprint != "12345" {
+		return chat.Person{}, chat.ErrOtherKey
+	}
+	return chat.Person{ID: id, Name: "Bob", Fingerprint: fingerprint, Verified: verified}, u.problem()
+}
+func (u *fakeUser) Files(_ context.Context, before chat.MessageID, limit int) ([]chat.Message, error) {
+	m := u.sample(chat.MessageID{7})
+	m.Type, m.File = chat.TypeFile, &chat.File{Name: "a.txt", Size: 3, Have: 3, Total: 3, Complete: true}
+	if !before.IsZero() || limit < 1 {
+		return nil, u.problem()
+	}
+	return []chat.Message{m}, u.problem()
+}
 func (u *fakeUser) Failures(context.Context) ([]chat.Message, error) {
 	return []chat.Message{u.sample(chat.MessageID{7})}, u.problem()
 }
@@ -251,6 +270,10 @@ func (n *fakeNode) Peers(context.Context) []Peer {
 
 func (n *fakeNode) Links(context.Context) []Link {
 	return []Link{{Peer: nodeB, Name: "bravo", Addr: "192.0.2.1:7411", Class: "lan", Up: true, Since: aTime, TxBytes: 5, RxBytes: 6}}
+}
+
+func (n *fakeNode) Contacts(context.Context) ([]Contact, error) {
+	return []Contact{{Peer: nodeB, Name: "bravo", Class: "lan", Start: aTime, TxBytes: 5, RxBytes: 6, Times: 2}}, n.err
 }
 
 func (n *fakeNode) SetLink(_ context.Context, id identity.NodeID, up bool) error {

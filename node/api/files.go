@@ -53,9 +53,13 @@ func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, ses *session) 
 	if r.ContentLength > s.maxFile {
 		return s.fileTooLarge()
 	}
+	once, err := onceOf(r)
+	if err != nil {
+		return err
+	}
 	body := s.progressReader(w, &limitedBody{r: r.Body, left: s.maxFile})
 	m, err := ses.user.SendFile(r.Context(), chat.FileDraft{
-		To: to, Name: q["name"], MediaType: mediaType(r), Precedence: prec, TTL: ttl,
+		Once: once, To: to, Name: q["name"], MediaType: mediaType(r), Precedence: prec, TTL: ttl,
 	}, body)
 	switch {
 	case errors.Is(err, errFileTooLarge):
@@ -64,6 +68,20 @@ func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, ses *session) 
 		return bodyError(body.err)
 	}
 	return created(w, m, err)
+}
+
+// fileList is GET /v1/files: the files of all conversations.
+func (s *Server) fileList(w http.ResponseWriter, r *http.Request, ses *session) error {
+	before, limit, err := pageOf(r)
+	if err != nil {
+		return err
+	}
+	ms, err := ses.user.Files(r.Context(), before, limit)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"messages": messageViews(ms), "more": len(ms) == limit})
+	return nil
 }
 
 func (s *Server) fileTooLarge() error {

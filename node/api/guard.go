@@ -10,20 +10,19 @@ import (
 	"strings"
 )
 
-// csp lets the page load its own modules, styles and pictures, and nothing
-// else from anywhere.
-const csp = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; " +
-	"connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+// answerPolicy is the content policy of answers, which are data: should a
+// browser be made to show one, it runs and loads nothing. The page's own
+// policy comes with the page (node/web).
+const answerPolicy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// secure sets the headers that every answer carries.
+// secure sets the headers that every answer of the interface carries.
 func secure(h http.Header) {
-	h.Set("Content-Security-Policy", csp)
+	h.Set("Content-Security-Policy", answerPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Permissions-Policy", "geolocation=(self), camera=(), microphone=(), usb=(), serial=()")
 }
 
 // origin says over which listener a request came.
@@ -50,9 +49,9 @@ func withOrigin(ctx context.Context, o origin) context.Context {
 func (s *Server) Handler() http.Handler {
 	routes := s.routes()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		secure(w.Header())
 		defer s.survive(w, r)
 		if err := s.admit(r); err != nil {
+			secure(w.Header())
 			writeError(w, err)
 			return
 		}
@@ -60,6 +59,7 @@ func (s *Server) Handler() http.Handler {
 			s.serveWeb(w, r)
 			return
 		}
+		secure(w.Header())
 		w.Header().Set("Cache-Control", "no-store")
 		if _, pattern := routes.Handler(r); pattern == "" {
 			writeError(w, noRoute(routes, w, r))
@@ -73,6 +73,7 @@ func isAPI(path string) bool { return path == "/v1" || strings.HasPrefix(path, "
 
 func (s *Server) serveWeb(w http.ResponseWriter, r *http.Request) {
 	if s.cfg.Web == nil || originOf(r) == fromSocket {
+		secure(w.Header())
 		writeError(w, fail(http.StatusNotFound, "not_found", "there is no such path", "the calls are under /v1, see API.md"))
 		return
 	}
@@ -107,6 +108,7 @@ func (s *Server) survive(w http.ResponseWriter, r *http.Request) {
 		panic(v)
 	}
 	s.log.Error("api: handler panicked", "err", v, "stack", string(debug.Stack()))
+	secure(w.Header())
 	writeError(w, fail(http.StatusInternalServerError, "internal", "the node could not do this", "the node's log tells more"))
 }
 

@@ -10,7 +10,7 @@ func TestEveryAnswerIsGuarded(t *testing.T) {
 	b := newBench(t)
 	token := b.login("Alice")
 	for name, r := range map[string]req{
-		"page":      b.page("GET", "/", ""),
+		"no page":   b.socket("GET", "/", ""),
 		"call":      b.page("GET", "/v1/status", ""),
 		"error":     b.page("GET", "/v1/users", ""),
 		"not found": b.page("GET", "/v1/x", ""),
@@ -19,9 +19,8 @@ func TestEveryAnswerIsGuarded(t *testing.T) {
 	} {
 		h := r.do().Header()
 		for k, v := range map[string]string{
-			"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; " +
-				"manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-			"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin",
+			"Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+			"X-Content-Type-Options":  "nosniff", "Referrer-Policy": "no-referrer", "Cross-Origin-Opener-Policy": "same-origin",
 			"Cross-Origin-Resource-Policy": "same-origin", "X-Frame-Options": "DENY",
 		} {
 			if got := h.Get(k); got != v {
@@ -31,6 +30,9 @@ func TestEveryAnswerIsGuarded(t *testing.T) {
 		if h.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s: other origins are let in", name)
 		}
+	}
+	if h := b.page("GET", "/", "").want(200, "").Header(); h.Get("Content-Security-Policy") != "" {
+		t.Errorf("the page's headers are its own: %v", h)
 	}
 	if cc := b.page("GET", "/v1/status", "").do().Header().Get("Cache-Control"); cc != "no-store" {
 		t.Errorf("answers may be cached: %q", cc)

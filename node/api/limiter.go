@@ -16,6 +16,13 @@ const (
 	maxSourceDelay = 15 * time.Minute
 	attemptMemory  = time.Hour
 	maxAttemptKeys = 4096
+
+	// A password costs a derivation, on a small board more than a second of
+	// one processor. All strangers together get a fifth of one, and 10 s of that
+	// in advance, so that several people can log in at once.
+	strangerShare   = 5
+	strangerAdvance = 10 * time.Second
+	maxStrangeTries = 4 // at once
 )
 
 // A limiter makes guessing slow. An attempt counts when it begins, so that a
@@ -25,6 +32,9 @@ type limiter struct {
 
 	mu   sync.Mutex
 	keys map[string]*attempts
+
+	strange int       // attempts of strangers in progress
+	paid    time.Time // until when the strangers' share is used up
 }
 
 type attempts struct {
@@ -50,6 +60,33 @@ func (l *limiter) begin(user, source string) (wait time.Duration) {
 	u.count(now, maxUserDelay)
 	s.count(now, maxSourceDelay)
 	return 0
+}
+
+// beginStrange counts an attempt from an address that nobody has vouched for.
+// A positive wait means that it is refused and may be repeated after that
+// time; otherwise endStrange must follow.
+func (l *limiter) beginStrange() (wait time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := l.now(); l.paid.After(now.Add(strangerAdvance)) {
+		return l.paid.Sub(now) - strangerAdvance
+	}
+	if l.strange >= maxStrangeTries {
+		return time.Second
+	}
+	l.strange++
+	return 0
+}
+
+// endStrange charges the strangers what an attempt took.
+func (l *limiter) endStrange(took time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.strange--
+	if now := l.now(); l.paid.Before(now) {
+		l.paid = now
+	}
+	l.paid = l.paid.Add(strangerShare * took)
 }
 
 // success takes the attempt back: the name's past is forgotten, the source's

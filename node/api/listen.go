@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -20,6 +19,7 @@ type Listeners struct {
 	Socket   net.Listener // unix socket for the operator, see ListenSocket
 	Pages    []Page
 	Timeouts Timeouts
+	Guests   *Guests // who comes to the pages; nil for ones of its own
 	Log      *slog.Logger
 }
 
@@ -30,14 +30,19 @@ func (l Listeners) Serve(ctx context.Context, h http.Handler) error {
 	if l.Log == nil {
 		l.Log = slog.New(slog.DiscardHandler)
 	}
+	if l.Guests == nil {
+		l.Guests = NewGuests("page", l.Log)
+	}
 	l.Timeouts = l.Timeouts.withDefaults()
 	g, ctx := errgroup.WithContext(ctx)
 	if l.Socket != nil {
-		g.Go(func() error { return l.serve(ctx, l.Socket, nil, fromSocket, h) })
+		g.Go(func() error {
+			return l.serve(ctx, newBoundedListener(l.Socket, MaxConns, MaxConns, MaxConns, nil), nil, fromSocket, h)
+		})
 	}
 	for _, p := range l.Pages {
 		g.Go(func() error {
-			return l.serve(ctx, newBoundedListener(p.Listener, MaxConns, MaxSourceConns), p.TLS, fromPage, h)
+			return l.serve(ctx, newBoundedListener(p.Listener, MaxConns, maxStrangeConns, MaxSourceConns, l.Guests), p.TLS, fromPage, h)
 		})
 	}
 	return g.Wait()
@@ -47,8 +52,10 @@ func (l Listeners) serve(ctx context.Context, ln net.Listener, tc *tls.Config, o
 	base, cancel := context.WithCancel(withOrigin(context.WithoutCancel(ctx), o))
 	defer cancel()
 	srv := &http.Server{
-		Handler:           h,
+		Handler:           bounded(h, l.Timeouts),
 		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnContext:       withConn,
+		ConnState:         noteState,
 		ReadHeaderTimeout: l.Timeouts.Header,
 		IdleTimeout:       l.Timeouts.Idle,
 		MaxHeaderBytes:    MaxHeaderBytes,
@@ -105,61 +112,11 @@ func ListenSocket(path string) (net.Listener, error) {
 	return ln, nil
 }
 
-// A boundedListener closes connections beyond a number in all and per source,
-// so that no stranger nearby can take all of them.
-type boundedListener struct {
-	net.Listener
-	most, perSource int
-
-	mu  sync.Mutex
-	all int
-	by  map[string]int
-}
-
-func newBoundedListener(ln net.Listener, most, perSource int) *boundedListener {
-	return &boundedListener{Listener: ln, most: most, perSource: perSource, by: make(map[string]int)}
-}
-
-func (l *boundedListener) Accept() (net.Conn, error) {
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		src := sourceOf(c.RemoteAddr().String())
-		if l.enter(src) {
-			return &boundedConn{Conn: c, leave: sync.OnceFunc(func() { l.leave(src) })}, nil
-		}
-		c.Close()
+// CloseWrite ends what this side says, for connections that became a link.
+func (c *boundedConn) CloseWrite() error {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return errors.ErrUnsupported
 	}
-}
-
-func (l *boundedListener) enter(src string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.all >= l.most || l.by[src] >= l.perSource {
-		return false
-	}
-	l.all++
-	l.by[src]++
-	return true
-}
-
-func (l *boundedListener) leave(src string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.all--
-	if l.by[src]--; l.by[src] == 0 {
-		delete(l.by, src)
-	}
-}
-
-type boundedConn struct {
-	net.Conn
-	leave func()
-}
-
-func (c *boundedConn) Close() error {
-	c.leave()
-	return c.Conn.Close()
+	return half.CloseWrite()
 }

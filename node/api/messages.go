@@ -27,9 +27,33 @@ func (s *Server) users(w http.ResponseWriter, r *http.Request, ses *session) err
 	}
 	out := make([]userJSON, len(people))
 	for i, p := range people {
-		out[i] = userJSON{personJSON: personView(p), Self: p.Self, Here: p.Here, HasKeys: p.HasKeys, Devices: p.Devices}
+		out[i] = userView(p)
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"users": out})
+	return nil
+}
+
+// trustKey is POST /v1/users/{id}/key.
+func (s *Server) trustKey(w http.ResponseWriter, r *http.Request, ses *session) error {
+	id, err := identity.ParseUserID(r.PathValue("id"))
+	if err != nil {
+		return badRequest("the path must name a user by the id")
+	}
+	var in struct {
+		Fingerprint string `json:"fingerprint"`
+		Verified    *bool  `json:"verified"`
+	}
+	if err := decodeJSON(r, &in); err != nil {
+		return err
+	}
+	if in.Fingerprint == "" || in.Verified == nil {
+		return badRequest("fingerprint and verified are needed")
+	}
+	p, err := ses.user.Trust(r.Context(), id, in.Fingerprint, *in.Verified)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, userView(p))
 	return nil
 }
 
@@ -51,21 +75,9 @@ func (s *Server) conversation(w http.ResponseWriter, r *http.Request, ses *sessi
 	if err != nil {
 		return err
 	}
-	q, err := queryOf(r, "before", "limit")
+	before, limit, err := pageOf(r)
 	if err != nil {
 		return err
-	}
-	var before chat.MessageID
-	if b := q["before"]; b != "" {
-		if before, err = chat.ParseMessageID(b); err != nil {
-			return err
-		}
-	}
-	limit := defaultPage
-	if l := q["limit"]; l != "" {
-		if limit, err = strconv.Atoi(l); err != nil || limit < 1 || limit > chat.MaxPage {
-			return badRequest("limit must be 1 to %d", chat.MaxPage)
-		}
 	}
 	ms, err := ses.user.Messages(r.Context(), conv, before, limit)
 	if err != nil {
@@ -73,6 +85,26 @@ func (s *Server) conversation(w http.ResponseWriter, r *http.Request, ses *sessi
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"messages": messageViews(ms), "more": len(ms) == limit})
 	return nil
+}
+
+// pageOf reads which part of a list is wanted.
+func pageOf(r *http.Request) (before chat.MessageID, limit int, err error) {
+	q, err := queryOf(r, "before", "limit")
+	if err != nil {
+		return before, 0, err
+	}
+	if b := q["before"]; b != "" {
+		if before, err = chat.ParseMessageID(b); err != nil {
+			return before, 0, err
+		}
+	}
+	limit = defaultPage
+	if l := q["limit"]; l != "" {
+		if limit, err = strconv.Atoi(l); err != nil || limit < 1 || limit > chat.MaxPage {
+			return before, 0, badRequest("limit must be 1 to %d", chat.MaxPage)
+		}
+	}
+	return before, limit, nil
 }
 
 // send is POST /v1/messages. The answer comes after the message is durable.
@@ -92,8 +124,12 @@ func (s *Server) send(w http.ResponseWriter, r *http.Request, ses *session) erro
 	if in.BurnS < 0 || in.BurnS > maxTTLSeconds {
 		return badRequest("burn_s must be 0 to %d", int64(maxTTLSeconds))
 	}
+	once, err := onceOf(r)
+	if err != nil {
+		return err
+	}
 	m, err := ses.user.Send(r.Context(), chat.Draft{
-		To: to, Text: in.Text, Precedence: prec, TTL: ttl, Burn: time.Duration(in.BurnS) * time.Second,
+		Once: once, To: to, Text: in.Text, Precedence: prec, TTL: ttl, Burn: time.Duration(in.BurnS) * time.Second,
 	})
 	return created(w, m, err)
 }
@@ -121,11 +157,32 @@ func (s *Server) sendLocation(w http.ResponseWriter, r *http.Request, ses *sessi
 	if err != nil {
 		return err
 	}
+	once, err := onceOf(r)
+	if err != nil {
+		return err
+	}
 	m, err := ses.user.SendLocation(r.Context(), chat.LocationDraft{
-		To: to, Precedence: prec, TTL: ttl,
+		Once: once, To: to, Precedence: prec, TTL: ttl,
 		Location: chat.Location{Lat: *in.Lat, Lon: *in.Lon, AccuracyM: uint32(math.Ceil(in.AccuracyM)), Note: in.Note, Live: in.Live},
 	})
 	return created(w, m, err)
+}
+
+// onceOf reads Idempotency-Key, the name a client gave to its act of sending:
+// printable ASCII without space, opaque to the node.
+func onceOf(r *http.Request) (string, error) {
+	vs := r.Header.Values("Idempotency-Key")
+	if len(vs) == 0 {
+		return "", nil
+	}
+	ok := len(vs) == 1 && vs[0] != "" && len(vs[0]) <= chat.MaxOnce
+	for i := 0; ok && i < len(vs[0]); i++ {
+		ok = vs[0][i] > ' ' && vs[0][i] < 0x7f
+	}
+	if !ok {
+		return "", badRequest("Idempotency-Key must have 1 to %d printable ASCII characters", chat.MaxOnce)
+	}
+	return vs[0], nil
 }
 
 func created(w http.ResponseWriter, m chat.Message, err error) error {
@@ -220,6 +277,10 @@ func recall(u User, r *http.Request, id chat.MessageID) (chat.Message, error) {
 
 func read(u User, r *http.Request, id chat.MessageID) (chat.Message, error) {
 	return u.Read(r.Context(), id)
+}
+
+func dismiss(u User, r *http.Request, id chat.MessageID) (chat.Message, error) {
+	return u.Dismiss(r.Context(), id)
 }
 
 func (s *Server) failures(w http.ResponseWriter, r *http.Request, ses *session) error {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"outrider/mesh/bundle"
+	"outrider/mesh/crowd"
 	"outrider/mesh/identity"
 )
 
@@ -26,13 +27,14 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 		"node": st.Node, "name": st.Name, "version": st.Version, "api": apiVersion, "uptime_s": int64(st.Uptime / time.Second),
 		"store":    map[string]any{"bundles": st.Bundles, "bytes": st.Bytes, "limit_bytes": st.LimitBytes, "syncs": st.Syncs},
 		"contacts": st.Contacts, "banner": bannerView(s.cfg.Chat.Banner()), "links": linkViews(s.cfg.Node.Links(r.Context())),
-		"network": nil,
+		"network": nil, "refused": refusedCounts(st.Refused),
 	}
 	if !st.Network.IsZero() {
 		out["network"] = map[string]any{"id": st.Network, "name": st.NetworkName}
 	}
 	if originOf(r) == fromSocket {
 		out["users"] = s.hostedViews()
+		out["warnings"] = warningViews(st.Warnings)
 	}
 	writeJSON(w, http.StatusOK, out)
 	return nil
@@ -54,13 +56,54 @@ func (s *Server) peers(w http.ResponseWriter, r *http.Request) error {
 	for i, p := range ps {
 		out[i] = peerView(p)
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"peers": out})
+	writeJSON(w, http.StatusOK, map[string]any{"peers": out, "refused": offenders(s.cfg.Node.Status(r.Context()).Refused)})
 	return nil
 }
 
 func (s *Server) links(w http.ResponseWriter, r *http.Request) error {
 	writeJSON(w, http.StatusOK, map[string]any{"links": linkViews(s.cfg.Node.Links(r.Context()))})
 	return nil
+}
+
+// contacts is GET /v1/contacts.
+func (s *Server) contacts(w http.ResponseWriter, r *http.Request) error {
+	cs, err := s.cfg.Node.Contacts(r.Context())
+	if err != nil {
+		return err
+	}
+	out := make([]contactJSON, len(cs))
+	for i, c := range cs {
+		out[i] = contactView(c)
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"contacts": out, "hours": int(ContactsKept / time.Hour)})
+	return nil
+}
+
+// refusedCounts says how many were turned away at each listener.
+func refusedCounts(rs []crowd.Report) map[string]uint64 {
+	out := make(map[string]uint64, len(rs))
+	for _, r := range rs {
+		out[r.Listener] = r.Refused
+	}
+	return out
+}
+
+// An offenderJSON names an address that was turned away.
+type offenderJSON struct {
+	Listener string `json:"listener"`
+	Addr     string `json:"addr"`
+	Refused  uint64 `json:"refused"`
+	Last     any    `json:"last"`
+}
+
+func offenders(rs []crowd.Report) []offenderJSON {
+	out := []offenderJSON{}
+	for _, r := range rs {
+		for _, o := range r.Offenders {
+			out = append(out, offenderJSON{r.Listener, o.Addr.String(), o.Refused, stampOrNil(o.Last)})
+		}
+	}
+	return out
 }
 
 // setLink makes POST /v1/links/{node}/up and /down.

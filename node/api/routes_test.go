@@ -46,10 +46,12 @@ var calls = []struct {
 	{"GET", "/v1/status", "", 200, "any"},
 	{"GET", "/v1/peers", "", 200, "both"},
 	{"GET", "/v1/links", "", 200, "both"},
+	{"GET", "/v1/contacts", "", 200, "both"},
 	{"POST", "/v1/links/" + nodeB.String() + "/up", "", 200, "operator"},
 	{"POST", "/v1/links/" + nodeB.String() + "/down", "{}", 200, "operator"},
 	{"GET", "/v1/session", "", 200, "user"},
 	{"GET", "/v1/users", "", 200, "user"},
+	{"POST", "/v1/users/" + bob.String() + "/key", `{"fingerprint":"12345","verified":true}`, 200, "user"},
 	{"GET", "/v1/conversations", "", 200, "user"},
 	{"GET", "/v1/conversations/" + conv9 + "/messages?limit=10", "", 200, "user"},
 	{"POST", "/v1/messages", `{"to":"Bob","text":"hi"}`, 201, "user"},
@@ -58,7 +60,9 @@ var calls = []struct {
 	{"POST", "/v1/messages/" + msg7 + "/retry", "", 200, "user"},
 	{"POST", "/v1/messages/" + msg7 + "/recall", "", 200, "user"},
 	{"POST", "/v1/messages/" + msg7 + "/read", "", 200, "user"},
+	{"POST", "/v1/messages/" + msg7 + "/dismiss", "", 200, "user"},
 	{"POST", "/v1/files?to=Bob&name=a.txt", "bytes", 201, "user"},
+	{"GET", "/v1/files?limit=10", "", 200, "user"},
 	{"GET", "/v1/files/" + msg7, "", 200, "user"},
 	{"POST", "/v1/locations", `{"to":"Bob","lat":1.5,"lon":-2.5}`, 201, "user"},
 	{"GET", "/v1/failures", "", 200, "user"},
@@ -66,6 +70,13 @@ var calls = []struct {
 	{"GET", "/v1/network", "", 200, "operator"},
 	{"POST", "/v1/network/users", `{"name":"Carol","admin_password":"a"}`, 201, "operator"},
 	{"POST", "/v1/network/join", `{"link":"outrider://c/#X","password":"p","user_password":"u"}`, 201, "operator"},
+	{"POST", "/v1/network/revocations", `{"kind":"user","who":"bravo","admin_password":"p"}`, 201, "operator"},
+	{"GET", "/v1/network/enrolments", ``, 200, "operator"},
+	{"POST", "/v1/network/enrolments/accept", `{"who":"bravo","admin_password":"p"}`, 201, "operator"},
+	{"POST", "/v1/network/enrolments/refuse", `{"who":"bravo","admin_password":"p"}`, 201, "operator"},
+	{"POST", "/v1/network/renew", `{"admin_password":"p"}`, 201, "operator"},
+	{"POST", "/v1/network/admin/unlock", `{"admin_password":"p"}`, 200, "operator"},
+	{"POST", "/v1/network/admin/lock", `{}`, 200, "operator"},
 	{"DELETE", "/v1/session", "", 204, "user"},
 }
 
@@ -352,4 +363,90 @@ func TestPageIsServed(t *testing.T) {
 func TestHandlerPanicIsSurvived(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.Node = nil })
 	b.socket("GET", "/v1/peers", "").want(500, "internal")
+}
+
+// The key is handed on with what is to be sent, and a bad one is refused
+// before anything is.
+func TestIdempotencyKey(t *testing.T) {
+	b := newBench(t)
+	token := b.login("Alice")
+	u := b.chat.users["Alice"]
+	posts := map[string]struct {
+		path, body string
+		once       func() string
+	}{
+		"text":     {"/v1/messages", `{"to":"Bob","text":"hi"}`, func() string { return u.draft.Once }},
+		"file":     {"/v1/files?to=Bob&name=a", "bytes", func() string { return u.file.Once }},
+		"location": {"/v1/locations", `{"to":"Bob","lat":1,"lon":2}`, func() string { return u.loc.Once }},
+	}
+	for name, p := range posts {
+		post := func() req { return b.page("POST", p.path, p.body).cookie(token) }
+		for _, key := range []string{"x", strings.Repeat("k", chat.MaxOnce)} {
+			post().with("Idempotency-Key", key).want(201, "")
+			if p.once() != key {
+				t.Errorf("%s: chat got the key %q", name, p.once())
+			}
+		}
+		for _, bad := range []string{"", " ", "a b", "ä", "a\x7f", strings.Repeat("k", chat.MaxOnce+1)} {
+			post().with("Idempotency-Key", bad).want(400, "bad_request")
+		}
+		twice := post()
+		twice.Header["Idempotency-Key"] = []string{"a", "b"}
+		twice.want(400, "bad_request")
+		post().want(201, "")
+		if p.once() != "" {
+			t.Errorf("%s: chat got the key %q of another request", name, p.once())
+		}
+	}
+	u.fail(chat.ErrRepeat)
+	b.page("POST", "/v1/messages", `{"to":"Bob","text":"hi"}`).cookie(token).with("Idempotency-Key", "x").want(409, "key_reused")
+}
+
+func TestListsOfFilesAndContacts(t *testing.T) {
+	b := newBench(t)
+	token := b.login("Alice")
+	for _, bad := range []string{"?limit=0", "?limit=201", "?limit=x", "?before=zz", "?of=1", "?limit=1&limit=2"} {
+		b.page("GET", "/v1/files"+bad, "").cookie(token).want(400, "bad_request")
+	}
+	w := b.page("GET", "/v1/files?limit=1", "").cookie(token).want(200, "")
+	if field(t, w, "more") != "true" {
+		t.Errorf("a full page: %s", w.Body)
+	}
+	w = b.page("GET", "/v1/files?before="+msg7, "").cookie(token).want(200, "")
+	if field(t, w, "more") != "false" || field(t, w, "messages") != "[]" {
+		t.Errorf("the last page: %s", w.Body)
+	}
+	w = b.page("GET", "/v1/contacts", "").cookie(token).want(200, "")
+	if got := w.Body.String(); field(t, w, "hours") != "24" || !strings.Contains(got, `"end":null`) || !strings.Contains(got, `"times":2`) {
+		t.Errorf("contacts: %s", got)
+	}
+}
+
+// A sentence goes out as English and as code with arguments.
+func TestWhyForm(t *testing.T) {
+	b := newBench(t)
+	w := b.page("GET", "/v1/messages/"+msg7+"/why", "").cookie(b.login("Alice")).want(200, "")
+	if field(t, w, "summary") != "The message is sealed on this node and waits for a neighbour to take it." || field(t, w, "summary_said", "code") != "state_queued" ||
+		field(t, w, "facts") != "[2 nodes are in contact.]" || field(t, w, "facts_said") != "[map[args:map[n:2] code:contact]]" || field(t, w, "next_said", "code") != "next_queued" {
+		t.Errorf("why: %s", w.Body)
+	}
+	if field(t, w, "todo") != "" || strings.Contains(w.Body.String(), "todo_said") {
+		t.Errorf("there is nothing to do: %s", w.Body)
+	}
+}
+
+func TestTrustInAKey(t *testing.T) {
+	b := newBench(t)
+	token := b.login("Alice")
+	post := func(body string) req {
+		return b.page("POST", "/v1/users/"+bob.String()+"/key", body).cookie(token)
+	}
+	if w := post(`{"fingerprint":"12345","verified":false}`).want(200, ""); field(t, w, "verified") != "false" || field(t, w, "fingerprint") != "12345" {
+		t.Errorf("answer %s", w.Body)
+	}
+	post(`{"fingerprint":"54321","verified":true}`).want(409, "other_key")
+	for _, bad := range []string{`{}`, `{"fingerprint":"12345"}`, `{"verified":true}`, `{"fingerprint":1,"verified":true}`} {
+		post(bad).want(400, "bad_request")
+	}
+	b.page("POST", "/v1/users/zz/key", `{"fingerprint":"12345","verified":true}`).cookie(token).want(400, "bad_request")
 }

@@ -111,6 +111,7 @@ func (s *Server) routes() *http.ServeMux {
 	s.route(m, "GET /v1/status", s.status)
 	s.route(m, "GET /v1/peers", s.operatorOrUser(s.peers))
 	s.route(m, "GET /v1/links", s.operatorOrUser(s.links))
+	s.route(m, "GET /v1/contacts", s.operatorOrUser(s.contacts))
 	s.route(m, "POST /v1/links/{node}/up", s.operator(s.setLink(true)))
 	s.route(m, "POST /v1/links/{node}/down", s.operator(s.setLink(false)))
 
@@ -119,6 +120,7 @@ func (s *Server) routes() *http.ServeMux {
 	s.route(m, "DELETE /v1/session", s.user(s.logout))
 
 	s.route(m, "GET /v1/users", s.user(s.users))
+	s.route(m, "POST /v1/users/{id}/key", s.user(s.trustKey))
 	s.route(m, "GET /v1/conversations", s.user(s.conversations))
 	s.route(m, "GET /v1/conversations/{id}/messages", s.user(s.conversation))
 	s.route(m, "POST /v1/messages", s.user(s.send))
@@ -127,20 +129,48 @@ func (s *Server) routes() *http.ServeMux {
 	s.route(m, "POST /v1/messages/{id}/retry", s.user(s.action(retry)))
 	s.route(m, "POST /v1/messages/{id}/recall", s.user(s.action(recall)))
 	s.route(m, "POST /v1/messages/{id}/read", s.user(s.action(read)))
+	s.route(m, "POST /v1/messages/{id}/dismiss", s.user(s.action(dismiss)))
+	s.route(m, "GET /v1/files", s.user(s.fileList))
 	s.route(m, "POST /v1/files", s.user(s.sendFile))
 	s.route(m, "GET /v1/files/{id}", s.user(s.getFile))
 	s.route(m, "POST /v1/locations", s.user(s.sendLocation))
 	s.route(m, "GET /v1/failures", s.user(s.failures))
 	s.route(m, "GET /v1/events", s.events)
 
+	if s.cfg.Health != nil {
+		s.route(m, "GET /v1/health", s.operator(s.health))
+	}
 	if s.cfg.Bundles != nil {
 		s.route(m, "POST /v1/bundles", s.operator(s.submitRaw))
 		s.route(m, "GET /v1/bundles/arrived", s.operator(s.arrivedRaw))
+	}
+	if s.cfg.Carrier != nil {
+		s.route(m, "GET /v1/carry", s.operator(s.carryTerms))
+		s.route(m, "POST /v1/carry", s.operator(s.carry))
+		s.route(m, "POST /v1/carry/root", s.operator(s.takeRoot))
+	}
+	if s.cfg.Door != nil {
+		s.route(m, "GET /v1/page", s.operator(s.pageInfo))
+		s.route(m, "POST /v1/page/ca", s.operator(s.openCA))
+	}
+	if s.cfg.Accounts != nil {
+		s.route(m, "POST /v1/codes", s.operator(s.newCode))
+		s.route(m, "POST /v1/codes/check", s.checkCode)
+		s.route(m, "POST /v1/codes/redeem", s.redeem)
+		s.route(m, "POST /v1/password", s.user(s.changePassword))
+		s.route(m, "POST /v1/recovery", s.user(s.recoverySheet))
+		s.route(m, "POST /v1/recovery/restore", s.restore)
+	}
+	if s.cfg.ATAK != nil {
+		s.route(m, "GET /v1/atak/clients", s.operator(s.takClients))
+		s.route(m, "POST /v1/atak/clients", s.operator(s.takEnroll))
+		s.route(m, "DELETE /v1/atak/clients/{id}", s.operator(s.takWithdraw))
 	}
 	if s.cfg.Provision != nil {
 		s.route(m, "GET /v1/network", s.operator(s.network))
 		s.route(m, "POST /v1/network/users", s.operator(s.addUser))
 		s.route(m, "POST /v1/network/join", s.operator(s.join))
+		s.adminRoutes(m)
 	}
 	return m
 }
@@ -183,7 +213,11 @@ func (s *Server) operatorOrUser(h handler) handler {
 
 func (s *Server) sessionOf(r *http.Request) *session {
 	token, _ := tokenOf(r)
-	return s.sessions.find(token)
+	ses := s.sessions.find(token)
+	if ses != nil {
+		vouch(r)
+	}
+	return ses
 }
 
 // user lets logged-in users through, and what changes something only when it
@@ -200,6 +234,7 @@ func (s *Server) user(h sessionHandler) handler {
 		if ses == nil {
 			return errNoSession
 		}
+		vouch(r)
 		err := h(w, r, ses)
 		if errors.Is(err, chat.ErrLocked) {
 			s.sessions.end(ses)

@@ -139,6 +139,21 @@ func (t *sessions) end(s *session) {
 	}
 }
 
+// endUser ends a user's sessions but one, which may be nil.
+func (t *sessions) endUser(user identity.UserID, but *session) {
+	t.mu.Lock()
+	var all []*session
+	for _, s := range t.byID {
+		if s.id == user && s != but {
+			all = append(all, s)
+		}
+	}
+	t.mu.Unlock()
+	for _, s := range all {
+		t.end(s)
+	}
+}
+
 func (t *sessions) count(user identity.UserID) (n int) {
 	for _, s := range t.byID {
 		if s.id == user {
@@ -189,8 +204,8 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 	if err := requireIntent(r, false); err != nil {
 		return err
 	}
-	if originOf(r) == fromPage && r.TLS == nil && !loopback(r) {
-		return fail(http.StatusForbidden, "tls_required", "passwords are taken over https only", "use the https address that `outrider page` prints")
+	if err := private(r); err != nil {
+		return err
 	}
 	var in struct {
 		User     string `json:"user"`
@@ -213,10 +228,14 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) tryLogin(r *http.Request, name string, password []byte) (User, error) {
 	key, src := strings.ToLower(name), source(r)
 	if wait := s.limiter.begin(key, src); wait > 0 {
-		f := fail(http.StatusTooManyRequests, "too_many_attempts", "too many attempts to log in", "wait as long as Retry-After says")
-		f.RetryAfter = wait
-		return nil, f
+		return nil, tooManyAttempts(wait)
 	}
+	end, wait := s.payFor(r)
+	if wait > 0 {
+		s.limiter.cancel(key, src)
+		return nil, tooManyAttempts(wait)
+	}
+	defer end()
 	u, err := s.cfg.Chat.Login(r.Context(), name, password)
 	switch {
 	case err == nil:
@@ -227,8 +246,29 @@ func (s *Server) tryLogin(r *http.Request, name string, password []byte) (User, 
 	return u, err
 }
 
+// payFor charges an attempt that derives a key to the strangers' share, if it
+// comes from an address that nobody has vouched for. A positive wait means
+// that the share is used up.
+func (s *Server) payFor(r *http.Request) (end func(), wait time.Duration) {
+	if !strange(r) {
+		return func() {}, 0
+	}
+	if wait := s.limiter.beginStrange(); wait > 0 {
+		return nil, wait
+	}
+	begin := s.cfg.Now()
+	return func() { s.limiter.endStrange(s.cfg.Now().Sub(begin)) }, 0
+}
+
+func tooManyAttempts(wait time.Duration) error {
+	f := fail(http.StatusTooManyRequests, "too_many_attempts", "too many attempts to log in", "wait as long as Retry-After says")
+	f.RetryAfter = wait
+	return f
+}
+
 func (s *Server) startSession(w http.ResponseWriter, r *http.Request, u User) {
 	token, ses := s.sessions.create(u)
+	vouch(r)
 	s.cfg.Hub.open(ses.id)
 	out := map[string]any{"user_id": ses.id, "name": ses.name, "expires": stamp(ses.expires)}
 	if originOf(r) == fromPage && r.Header.Get("Origin") != "" {

@@ -30,6 +30,11 @@ type userJSON struct {
 	Here    bool `json:"here"`
 	HasKeys bool `json:"has_keys"`
 	Devices int  `json:"devices"`
+
+	Fingerprint string `json:"fingerprint,omitempty"`
+	Verified    bool   `json:"verified"`
+	KeyChanged  bool   `json:"key_changed"`
+	Frozen      bool   `json:"frozen,omitempty"`
 }
 
 type fileJSON struct {
@@ -76,6 +81,7 @@ type messageJSON struct {
 	Hint         string         `json:"hint,omitempty"`
 	Hops         *int           `json:"hops,omitempty"`
 	Unread       bool           `json:"unread"`
+	Dismissed    bool           `json:"dismissed,omitempty"`
 }
 
 type conversationJSON struct {
@@ -93,6 +99,18 @@ type whyJSON struct {
 	Facts   []string    `json:"facts"`
 	Next    string      `json:"next"`
 	Todo    string      `json:"todo"`
+
+	SummarySaid sentenceJSON   `json:"summary_said"`
+	FactsSaid   []sentenceJSON `json:"facts_said"`
+	NextSaid    *sentenceJSON  `json:"next_said,omitempty"`
+	TodoSaid    *sentenceJSON  `json:"todo_said,omitempty"`
+}
+
+// sentenceJSON is a sentence as code and arguments, for clients that say it
+// in the user's language.
+type sentenceJSON struct {
+	Code string         `json:"code"`
+	Args map[string]any `json:"args,omitempty"`
 }
 
 type bannerJSON struct {
@@ -114,6 +132,17 @@ type linkJSON struct {
 	Blocked   bool    `json:"blocked"`
 }
 
+type contactJSON struct {
+	Node    string  `json:"node"`
+	Name    string  `json:"name"`
+	Class   string  `json:"class"`
+	Start   string  `json:"start"`
+	End     *string `json:"end"`
+	TxBytes uint64  `json:"tx_bytes"`
+	RxBytes uint64  `json:"rx_bytes"`
+	Times   int     `json:"times"`
+}
+
 type peerJSON struct {
 	ID        string   `json:"id"`
 	Name      string   `json:"name"`
@@ -125,12 +154,19 @@ type peerJSON struct {
 
 func personView(p chat.Person) personJSON { return personJSON{ID: p.ID.String(), Name: p.Name} }
 
+func userView(p chat.Person) userJSON {
+	return userJSON{
+		personJSON: personView(p), Self: p.Self, Here: p.Here, HasKeys: p.HasKeys, Devices: p.Devices,
+		Fingerprint: p.Fingerprint, Verified: p.Verified, KeyChanged: p.KeyChanged, Frozen: p.Frozen,
+	}
+}
+
 func messageView(m chat.Message) messageJSON {
 	v := messageJSON{
 		ID: m.ID.String(), Conversation: m.Conversation.String(), From: personView(m.From), To: personView(m.To),
 		Outgoing: m.Out, Type: string(m.Type), Precedence: m.Precedence.String(), Sent: stamp(m.Sent),
 		Received: stampOrNil(m.Received), Expires: stamp(m.Expires), BurnS: int64(m.BurnAfter / time.Second),
-		State: string(m.State), ReasonCode: m.Reason.Code, Reason: m.Reason.Text, Hint: m.Reason.Hint, Unread: m.Unread,
+		State: string(m.State), ReasonCode: m.Reason.Code, Reason: m.Reason.Text, Hint: m.Reason.Hint, Unread: m.Unread, Dismissed: m.Dismissed,
 	}
 	if m.Type == chat.TypeText && m.State != chat.StateRecalled {
 		v.Text = &m.Text
@@ -169,14 +205,23 @@ func conversationView(c chat.Conversation) conversationJSON {
 }
 
 func whyView(w chat.Why) whyJSON {
-	facts := w.Facts
-	if facts == nil {
-		facts = []string{}
-	}
-	return whyJSON{
+	v := whyJSON{
 		Message: messageView(w.Message), State: string(w.Message.State),
-		Summary: w.Summary, Facts: facts, Next: w.Next, Todo: w.Todo,
+		Summary: w.Summary.String(), Facts: make([]string, len(w.Facts)), Next: w.Next.String(), Todo: w.Todo.String(),
+		SummarySaid: sentenceJSON(w.Summary), FactsSaid: make([]sentenceJSON, len(w.Facts)),
+		NextSaid: sentenceOrNil(w.Next), TodoSaid: sentenceOrNil(w.Todo),
 	}
+	for i, f := range w.Facts {
+		v.Facts[i], v.FactsSaid[i] = f.String(), sentenceJSON(f)
+	}
+	return v
+}
+
+func sentenceOrNil(s chat.Sentence) *sentenceJSON {
+	if s.Code == "" {
+		return nil
+	}
+	return (*sentenceJSON)(&s)
 }
 
 func bannerView(b chat.Banner) bannerJSON {
@@ -187,6 +232,13 @@ func linkView(l Link) linkJSON {
 	return linkJSON{
 		Node: l.Peer.String(), Name: l.Name, Addr: l.Addr, Class: l.Class, Up: l.Up, Since: stampOrNil(l.Since),
 		TxBytes: l.TxBytes, RxBytes: l.RxBytes, LastHeard: stampOrNil(l.LastHeard), Blocked: l.Blocked,
+	}
+}
+
+func contactView(c Contact) contactJSON {
+	return contactJSON{
+		Node: c.Peer.String(), Name: c.Name, Class: c.Class, Start: stamp(c.Start), End: stampOrNil(c.End),
+		TxBytes: c.TxBytes, RxBytes: c.RxBytes, Times: c.Times,
 	}
 }
 

@@ -129,6 +129,12 @@ type Person struct {
 	Here    bool   // hosted on this node
 	HasKeys bool   // a message could be sealed to this person now
 	Devices int
+
+	// Only from People and Trust.
+	Fingerprint string // of the key, to be compared by voice
+	Verified    bool   // the user compared it
+	KeyChanged  bool   // it is not the one the user knew
+	Frozen      bool   // may receive; what it sends is not accepted
 }
 
 // A File describes an attachment.
@@ -147,6 +153,7 @@ type Location struct {
 	AccuracyM uint32  // metres, 0 when unknown
 	Note      string
 	Live      bool // replaces the sender's earlier live location
+	Fix       *Fix // what is known beyond the place; received ones always have it
 }
 
 // A Reason says why a message does not go on, and what can be done.
@@ -177,6 +184,7 @@ type Message struct {
 	Reason       Reason
 	Hops         int // links it crossed to come here, for received messages
 	Unread       bool
+	Dismissed    bool // of the list of failures, in this state
 }
 
 // A Conversation is a list of messages with one other person.
@@ -195,6 +203,7 @@ type Draft struct {
 	Precedence bundle.Precedence
 	TTL        time.Duration
 	Burn       time.Duration // shred so long after reading, 0 = keep until TTL
+	Once       string        // names the act of sending: repeated, it makes no second message
 }
 
 // A FileDraft is a file to be sent; its bytes come from a reader.
@@ -204,6 +213,7 @@ type FileDraft struct {
 	MediaType  string
 	Precedence bundle.Precedence
 	TTL        time.Duration
+	Once       string // as in Draft
 }
 
 // A LocationDraft is a position to be sent.
@@ -212,15 +222,16 @@ type LocationDraft struct {
 	Location   Location
 	Precedence bundle.Precedence
 	TTL        time.Duration
+	Once       string // as in Draft
 }
 
 // A Why tells in plain words where a message is and what it waits for.
 type Why struct {
 	Message Message
-	Summary string   // one sentence
-	Facts   []string // what this node knows, in order
-	Next    string   // what happens next by itself
-	Todo    string   // what a person can do, empty when nothing is needed
+	Summary Sentence
+	Facts   []Sentence // what this node knows, in order
+	Next    Sentence   // what happens next by itself
+	Todo    Sentence   // what a person can do, zero when nothing is needed
 }
 
 // BannerState is the node's own situation in one word (features.md M16).

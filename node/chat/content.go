@@ -95,6 +95,11 @@ func encodeLocation(l Location, now time.Time) ([]byte, error) {
 	if l.AccuracyM > 0 {
 		w.Accuracy = uint32(min(uint64(l.AccuracyM)*100, envelope.AccuracyUnknown-1))
 	}
+	if l.Fix != nil {
+		if err := l.Fix.put(&w); err != nil {
+			return nil, err
+		}
+	}
 	b, err := w.Encode()
 	if err != nil {
 		return nil, fmt.Errorf("chat: position: %v: %w", err, ErrInvalid)
@@ -108,8 +113,9 @@ func locationView(body []byte) *Location {
 		return nil
 	}
 	l := &Location{
-		Lat: float64(w.Latitude) / 1e7, Lon: float64(w.Longitude) / 1e7, Note: w.Note, Live: w.Kind == envelope.LocationLive,
+		Lat: float64(w.Latitude) / 1e7, Lon: float64(w.Longitude) / 1e7, Live: w.Kind == envelope.LocationLive,
 	}
+	l.Fix, l.Note = fixOf(w)
 	if w.Accuracy != envelope.AccuracyUnknown {
 		l.AccuracyM = uint32((uint64(w.Accuracy) + 99) / 100)
 	}

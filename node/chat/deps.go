@@ -41,7 +41,7 @@ type Explanation struct {
 	Age      time.Duration     // by the clocks that ran
 	Carriers []identity.NodeID // neighbours that took a copy, oldest first, at most 16
 	AtReader bool              // one of them serves the bundle's tag
-	Note     string            // one sentence on what it waits for, may be empty
+	Note     Sentence          // what it waits for, may be zero
 }
 
 // Contacts is who is in contact now.
@@ -226,7 +226,8 @@ type Roster interface {
 type User struct {
 	ID     identity.UserID
 	Name   string // from the profile, empty before it arrived
-	Frozen bool   // may receive; what it sends must not be accepted
+	Key    identity.PublicKey
+	Frozen bool // may receive; what it sends must not be accepted
 }
 
 // A Device is one user's device.

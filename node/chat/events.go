@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"outrider/mesh/bundle"
+	"outrider/mesh/identity"
 )
 
 // handle acts on what the agent tells about our own bundles and about blobs.
@@ -43,13 +44,28 @@ func (s *Session) carried(ctx context.Context, ev Carried) error {
 	if err != nil || r == nil || r.Sealed == nil || r.Sealed.ID != ev.ID {
 		return err
 	}
+	st := StateCarried
 	switch {
 	case ev.AtReader || s.atHome(r.Sealed.Epoch, ev.Peer):
-		return s.raise(ctx, r, StateAtNode)
+		st = StateAtNode
 	case ev.AtCore:
-		return s.raise(ctx, r, StateAtCore)
+		st = StateAtCore
 	}
-	return s.raise(ctx, r, StateCarried)
+	return s.raiseBy(ctx, r, st, ev.Peer)
+}
+
+// raiseBy moves the stored state forward and notes who took a copy, so that
+// it is known after a restart too.
+func (s *Session) raiseBy(ctx context.Context, r *record, st State, peers ...identity.NodeID) error {
+	before, known := r.State, len(r.Carriers)
+	r.Carriers = merged(r.Carriers, peers)
+	if err := s.raise(ctx, r, st); err != nil || r.State != before {
+		return err
+	}
+	if len(r.Carriers) == known || r.Gone {
+		return nil
+	}
+	return s.save(ctx, r)
 }
 
 // raise moves the stored state forward.
@@ -114,7 +130,7 @@ func (s *Session) catchUp(ctx context.Context, r *record) error {
 	case len(ex.Carriers) > 0:
 		st = StateCarried
 	}
-	if err := s.raise(ctx, r, st); err != nil {
+	if err := s.raiseBy(ctx, r, st, ex.Carriers...); err != nil {
 		return err
 	}
 	if ex.Purged && r.Sole && len(r.Devices) > 0 && !r.Devices[0].Got {
@@ -135,24 +151,23 @@ const expiredNote = 7 * 24 * time.Hour
 // expire ends the time of a row. A message of ours that was not delivered
 // leaves a note without content, so that the user learns of it.
 func (s *Session) expire(t *tx, r *record) {
-	now := s.elapsed()
-	switch {
-	case r.BurnEnds > 0 && now >= r.BurnEnds && now < r.Ends:
+	switch s.ending(r) {
+	case endsBurned:
 		s.empty(t, r, r.State)
 		t.then(func() { s.changed(r) })
-	case r.Out && !r.Synced && !r.Gone && !r.anyGot():
+	case endsUndelivered:
 		t.add(s.outboxDrops(r)...) // it stays among the outgoing, for the list of failures
 		t.add(DeleteKV{Bucket: bucketChat, Key: s.expiryKey(r)})
 		r.BurnEnds = 0
 		s.empty(t, r, StateExpired)
-		r.Ends = now + int64(expiredNote/time.Second)
+		r.Ends = s.elapsed() + int64(expiredNote/time.Second)
 		s.change(t, r)
 		t.add(PutKV{Bucket: bucketChat, Key: s.expiryKey(r), Value: []byte{1}})
 		t.then(func() {
 			s.outgoing[r.Msg] = false
 			s.changed(r)
 		})
-	default:
+	case endsWhole:
 		s.erase(t, r)
 	}
 }
@@ -230,7 +245,7 @@ func (s *Session) act(ctx context.Context, id MessageID, do func(ctx context.Con
 		return Message{}, err
 	}
 	defer s.mu.Unlock()
-	r, err := s.get(id)
+	r, err := s.shown(id)
 	if err != nil {
 		return Message{}, notFound(err)
 	}

@@ -394,7 +394,7 @@ func (r roster) Users() (out []User) {
 	defer r.n.w.mu.Unlock()
 	for _, u := range r.n.w.users {
 		if r.see(u) {
-			out = append(out, User{u.id, u.name, u.frozen})
+			out = append(out, User{ID: u.id, Name: u.name, Key: u.key.Public(), Frozen: u.frozen})
 		}
 	}
 	return out
@@ -407,7 +407,7 @@ func (r roster) User(id identity.UserID) (User, bool) {
 	if !r.see(u) {
 		return User{}, false
 	}
-	return User{u.id, u.name, u.frozen}, true
+	return User{ID: u.id, Name: u.name, Key: u.key.Public(), Frozen: u.frozen}, true
 }
 
 func (r roster) Revoked(id identity.UserID) bool {

@@ -2,6 +2,7 @@ package chat
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -20,28 +21,43 @@ func (s *Session) SendFile(ctx context.Context, d FileDraft, r io.Reader) (Messa
 	if d.Name == "" || len(d.Name) > MaxFileName || !utf8.ValidString(d.Name) || len(d.MediaType) > MaxMediaType || !utf8.ValidString(d.MediaType) {
 		return Message{}, fmt.Errorf("chat: a file has a name of 1 to %d bytes of UTF-8 and a media type of at most %d: %w", MaxFileName, MaxMediaType, ErrInvalid)
 	}
-	if err := s.enter(); err != nil {
-		return Message{}, err
-	}
 	a := address{d.To, d.Precedence, d.TTL}
-	err := s.checkAddress(&a)
-	s.mu.Unlock()
+	if known, err := s.mayPost(a, d.Once); err != nil {
+		return Message{}, err
+	} else if known {
+		return s.repeatFile(ctx, d, a, r)
+	}
+	content := sha256.New()
+	body, root, err := s.writeFile(ctx, d, io.TeeReader(r, content))
 	if err != nil {
 		return Message{}, err
 	}
-	body, root, err := s.writeFile(ctx, d, r)
-	if err != nil {
-		return Message{}, err
+	by, err := fileAct(d, a, content)
+	var m Message
+	if err == nil {
+		m, err = s.post(ctx, a, by, func(r *record, t *tx) error {
+			r.Type, r.File = TypeFile, &fileRecord{Body: body, Root: root, Done: true}
+			s.pinOp(t, r)
+			return nil
+		})
 	}
-	m, err := s.post(ctx, a, func(r *record, t *tx) error {
-		r.Type, r.File = TypeFile, &fileRecord{Body: body, Root: root, Done: true}
-		s.pinOp(t, r)
-		return nil
-	})
-	if err != nil && !s.svc.pinned(root) {
+	if !s.svc.pinned(root) { // refused, or the same act was faster on another connection
 		err = errors.Join(err, s.svc.cfg.Blobs.Drop(context.WithoutCancel(ctx), root))
 	}
 	return m, err
+}
+
+// mayPost checks an address before anything is read, and tells whether the
+// act was done before.
+func (s *Session) mayPost(a address, once string) (known bool, err error) {
+	if err := s.enter(); err != nil {
+		return false, err
+	}
+	defer s.mu.Unlock()
+	if known, err := s.knownAct(once); known || err != nil {
+		return known, err
+	}
+	return false, s.checkAddress(&a)
 }
 
 // writeFile seals a file into the blob store and returns its manifest.
@@ -301,11 +317,11 @@ func (s *Session) OpenFile(ctx context.Context, id MessageID) (File, io.ReadClos
 		return File{}, nil, err
 	}
 	defer s.mu.Unlock()
-	r, err := s.get(id)
+	r, err := s.shown(id)
 	if err != nil {
 		return File{}, nil, notFound(err)
 	}
-	if r.Gone {
+	if r.Gone || s.ending(r) != endsLater {
 		return File{}, nil, ErrGone
 	}
 	if r.File == nil {

@@ -137,7 +137,7 @@ func TestFileThatIsNotWhatWasAnnounced(t *testing.T) {
 			t.Fatal(err)
 		}
 		body = bytes.Replace(body, body[len(body)-20:len(body)-10], make([]byte, 10), 1) // in the file's key
-		m, err := s.post(t.Context(), address{to: p.bob.id}, func(r *record, t *tx) error {
+		m, err := s.post(t.Context(), address{to: p.bob.id}, act{}, func(r *record, t *tx) error {
 			r.Type, r.File = TypeFile, &fileRecord{Body: body, Root: root, Done: true}
 			s.pinOp(t, r)
 			return nil
@@ -310,7 +310,7 @@ func TestWhyAndBanner(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return fmt.Sprintf("%s %s %s %s", w.Summary, strings.Join(w.Facts, " "), w.Next, w.Todo)
+			return fmt.Sprintf("%s %s %s %s", w.Summary, w.Facts, w.Next, w.Todo)
 		}
 		want := func(id MessageID, parts ...string) {
 			t.Helper()
@@ -342,7 +342,7 @@ func TestWhyAndBanner(t *testing.T) {
 		want(m.ID, "The recipient has it.", "acknowledged")
 		id := p.db.with(p.alice)[0].ID
 		w, err := p.db.session().Why(t.Context(), id)
-		if err != nil || !strings.Contains(w.Summary, "here") || !strings.Contains(strings.Join(w.Facts, " "), "link") {
+		if err != nil || !strings.Contains(w.Summary.String(), "here") || !strings.Contains(fmt.Sprint(w.Facts), "link") {
 			t.Errorf("the reader's why: %+v, %v", w, err)
 		}
 		if b := p.a.svc.Banner(); b.State != BannerContact || b.Contacts != 2 {
@@ -367,7 +367,7 @@ func TestWhyAndBanner(t *testing.T) {
 
 func TestEveryStateHasWords(t *testing.T) {
 	for _, st := range []State{StateWaiting, StateQueued, StateCarried, StateAtCore, StateAtNode, StateDelivered, StateRead, StateExpired, StateRecalled, StateFailed} {
-		if summaries[st] == "" {
+		if sayEN[stateCode("state_", st)].other == "" {
 			t.Errorf("no words for %s", st)
 		}
 	}

@@ -41,9 +41,7 @@ func SealKeys(ctx context.Context, user identity.UserID, password []byte, k Keys
 	if k.KEK == ([32]byte{}) {
 		k.KEK = newKey()
 	}
-	b, err := identity.Marshal(keystoreWire{
-		Version: keystoreVersion, User: k.User.Seed(), Device: k.Device.Seed(), Chain: k.Chain.Marshal(), KEK: k.KEK,
-	})
+	b, err := k.marshal()
 	if err != nil {
 		return nil, fmt.Errorf("chat: seal keystore: %w", err)
 	}

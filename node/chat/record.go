@@ -44,6 +44,9 @@ type record struct {
 	Clone    bool              `cbor:"28,keyasint,omitempty"` // another message had its identity
 	Sole     bool              `cbor:"29,keyasint,omitempty"` // one reader device: its purge is the receipt
 	Synced   bool              `cbor:"30,keyasint,omitempty"` // sent by another device of this user
+	Act      *actRecord        `cbor:"31,keyasint,omitempty"` // the act of sending that made it, see act
+	Aside    State             `cbor:"32,keyasint,omitempty"` // the user dismissed it in this state
+	Carriers []identity.NodeID `cbor:"33,keyasint,omitempty"` // who took copies, the oldest first; at most maxCarriers
 }
 
 // fileRecord is what a reader needs to open a file whose leaves are here.

@@ -40,6 +40,7 @@ const (
 	nameSender = 's' // device, hlc: a received message
 	namePurge  = 'd' // bundle id
 	nameLive   = 'l' // sender's device, conversation: the newest live location
+	nameAct    = 'a' // name of an act of sending: the message it made
 )
 
 // name returns a keyed hash: the same for the same thing, and nothing to

@@ -291,6 +291,9 @@ func (s *Session) allNames(r *record) (keys []string) {
 	if r.File != nil {
 		keys = append(keys, s.indexKey(nameRoot, r.File.Root[:]))
 	}
+	if r.Act != nil {
+		keys = append(keys, s.key(kindIndex, r.Act.Name[:]))
+	}
 	for _, b := range r.sealings() {
 		keys = append(keys, s.placeKey(b.Epoch, b.Slot, b.Index))
 	}

@@ -22,7 +22,12 @@ func (s *Session) Send(ctx context.Context, d Draft) (Message, error) {
 	if d.Burn < 0 || d.Burn > envelopeMax {
 		return Message{}, fmt.Errorf("chat: burn time is out of range: %w", ErrInvalid)
 	}
-	return s.post(ctx, address{d.To, d.Precedence, d.TTL}, func(r *record, _ *tx) error {
+	to := address{d.To, d.Precedence, d.TTL}
+	a, err := newAct(d.Once, TypeText, to, []byte(d.Text), uint64Bytes(uint64(d.Burn)))
+	if err != nil {
+		return Message{}, err
+	}
+	return s.post(ctx, to, a, func(r *record, _ *tx) error {
 		r.Type, r.Text, r.Burn = TypeText, d.Text, int64(d.Burn/time.Second)
 		return nil
 	})
@@ -35,7 +40,12 @@ func (s *Session) SendLocation(ctx context.Context, d LocationDraft) (Message, e
 	if err != nil {
 		return Message{}, err
 	}
-	return s.post(ctx, address{d.To, d.Precedence, d.TTL}, func(r *record, t *tx) error {
+	to := address{d.To, d.Precedence, d.TTL}
+	a, err := newAct(d.Once, TypeLocation, to, d.Location.hash())
+	if err != nil {
+		return Message{}, err
+	}
+	return s.post(ctx, to, a, func(r *record, t *tx) error {
 		r.Type, r.Loc = TypeLocation, body
 		if d.Location.Live {
 			s.supersede(ctx, t, r)
@@ -75,17 +85,25 @@ func (s *Session) checkAddress(a *address) error {
 
 // post is the way of every new message: row first, durable as queued; then
 // sealed, durable too; then into the agent's custody. A crash anywhere goes on
-// from what is durable.
-func (s *Session) post(ctx context.Context, a address, fill func(r *record, t *tx) error) (Message, error) {
+// from what is durable. An act that was done before is answered with its
+// message as it is now.
+func (s *Session) post(ctx context.Context, a address, by act, fill func(r *record, t *tx) error) (Message, error) {
 	if err := s.enter(); err != nil {
 		return Message{}, err
 	}
 	defer s.mu.Unlock()
+	if r, err := s.repeated(by); err != nil || r != nil {
+		if err != nil {
+			return Message{}, err
+		}
+		return s.view(r), nil
+	}
 	if err := s.checkAddress(&a); err != nil {
 		return Message{}, err
 	}
 	ctx = context.WithoutCancel(ctx) // the client's going away must not stop it half-way
 	r := s.newOutgoing(a)
+	s.mark(r, by)
 	t := s.begin()
 	if err := fill(r, t); err != nil {
 		return Message{}, err
@@ -227,7 +245,7 @@ func (s *Session) sealMessage(ctx context.Context, r *record) (ok bool, err erro
 // keepSealed makes the sealed form of a message durable before it goes out,
 // so that whatever is sent again is the same bundle.
 func (s *Session) keepSealed(ctx context.Context, r *record, b sealedBundle) error {
-	r.Sealed, r.Sole, r.Weak = &b.rec, b.sole, s.isWeak(b.rec.Epoch)
+	r.Sealed, r.Sole, r.Weak, r.Carriers = &b.rec, b.sole, s.isWeak(b.rec.Epoch), nil
 	r.Devices = s.readers(b.rec.Epoch, r)
 	t := s.begin()
 	t.addErr(s.outboxOp(r.Msg, partMessage, b.bundle))

@@ -27,6 +27,11 @@ type Config struct {
 	Agent    Agent
 	Store    Store
 	Accounts Accounts
+	Outgrown Outgrown // nil: nobody's keys are ever replaced
+	// Aside lists the names under which content of replaced keys lies
+	// (AsideID); nil: there is none.
+	Aside func() []identity.UserID
+	Renewer  Renewer  // nil: devices end with their first certificate
 	Blobs    Blobs
 	Roster   Roster
 	Clock    Clock
@@ -103,7 +108,14 @@ func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	changed := s.cfg.Roster.Changed()
+	var endedAt time.Time
 	for {
+		if time.Since(endedAt) >= asideEvery {
+			endedAt = time.Now()
+			if err := s.endAside(ctx); err != nil && ctx.Err() == nil {
+				s.log.Warn("chat: what was set aside stays longer", "err", err)
+			}
+		}
 		select {
 		case <-s.inbox.ready:
 			s.dispatch(ctx, s.inbox.take())
@@ -193,7 +205,7 @@ func (s *Service) Unlock(ctx context.Context, user identity.UserID, password []b
 	if err != nil {
 		return nil, err
 	}
-	return s.adopt(ctx, user, keys)
+	return s.adopt(ctx, user, s.renewed(ctx, user, password, keys))
 }
 
 // adopt opens a session with keys that a password has opened.
@@ -456,6 +468,16 @@ func (s *Service) pin(root blob.Root, msg MessageID) {
 	if !slices.Contains(s.pins[root], msg) {
 		s.pins[root] = append(s.pins[root], msg)
 	}
+}
+
+// pinnedBy lists the messages that need blobs, of all users.
+func (s *Service) pinnedBy() (ids []MessageID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, msgs := range s.pins {
+		ids = append(ids, msgs...)
+	}
+	return ids
 }
 
 // unpin reports whether it was the last pin of the blob.

@@ -71,6 +71,9 @@ const (
 
 // open makes the session of a user whose keystore was opened.
 func (s *Service) open(ctx context.Context, user identity.UserID, keys Keys) (*Session, error) {
+	if err := s.setAside(ctx, user); err != nil {
+		return nil, err
+	}
 	vault, err := s.cfg.Accounts.OpenVault(user, keys.KEK)
 	if err != nil {
 		return nil, fmt.Errorf("open vault: %w", err)
@@ -96,13 +99,16 @@ func (s *Session) load(ctx context.Context, keys Keys) error {
 	}
 	cfg := &s.svc.cfg
 	ring, err := envelope.NewKeyring(s.vault, s.recs, envelope.Self{
-		Network: cfg.Network, TagKeys: cfg.TagKeys, User: s.user, Device: s.device, Key: keys.Device,
+		Network: cfg.Network, TagKeys: s.svc.tagKeys(), User: s.user, Device: s.device, Key: keys.Device,
 		NotAfter: keys.Chain.Leaf().NotAfter, MaxDelay: cfg.MaxDelay, Lookup: envelope.LookupFunc(s.lookupDevice),
 	}, cfg.Clock.Now)
 	if err != nil {
 		return err
 	}
 	s.ring = ring
+	if ring.RolledBack() {
+		s.log.Error("chat: the disk lost the newest keys of a user; messages of the last minutes may not open, and every conversation starts a new epoch before it is written to again; check the disk, and restore no key vault from a backup")
+	}
 	if err := s.sweep(ctx, true); err != nil {
 		return err
 	}
@@ -251,6 +257,7 @@ func (s *Session) resume(ctx context.Context) {
 		return
 	}
 	defer s.mu.Unlock()
+	s.meetPeople(ctx)
 	s.publishPrekeys(ctx)
 	s.sweepPurges(ctx)
 	for id := range s.outgoing {
@@ -361,6 +368,7 @@ func (s *Session) rosterChanged(ctx context.Context) {
 	if s.closed {
 		return
 	}
+	s.meetPeople(ctx)
 	s.retryPending(ctx)
 	s.notify(Update{Kind: UpdateContact})
 }

@@ -80,8 +80,12 @@ func (s *Session) view(r *record) Message {
 	if r.Loc != nil {
 		m.Location = locationView(r.Loc)
 	}
+	if s.ending(r) != endsLater {
+		m.Text, m.File, m.Location = "", nil, nil // the sweep has not come by yet
+	}
 	m.Delivered, m.Devices = r.count()
 	m.Reason = s.reason(r, m)
+	m.Dismissed = r.Aside == m.State
 	return m
 }
 
@@ -170,13 +174,18 @@ func (s *Session) People(context.Context) ([]Person, error) {
 	}
 	var out []Person
 	for _, u := range s.svc.cfg.Roster.Users() {
-		p := s.person(u.ID)
-		p.Here, p.Devices = slices.Contains(hosted, u.ID), len(s.svc.cfg.Roster.Devices(u.ID))
-		p.HasKeys = p.Self || s.reachable(u.ID)
-		out = append(out, p)
+		out = append(out, s.describe(u.ID, hosted))
 	}
 	slices.SortFunc(out, func(a, b Person) int { return cmp.Or(cmp.Compare(a.Name, b.Name), a.ID.Compare(b.ID)) })
 	return out, nil
+}
+
+// describe is all that is known of a person.
+func (s *Session) describe(id identity.UserID, hosted []identity.UserID) Person {
+	p := s.person(id)
+	p.Here, p.Devices = slices.Contains(hosted, id), len(s.svc.cfg.Roster.Devices(id))
+	p.HasKeys = p.Self || s.reachable(id)
+	return s.withKey(p)
 }
 
 // Resolve finds the person that an id or a unique name stands for. An id need
@@ -229,7 +238,7 @@ func (s *Session) Conversations(context.Context) ([]Conversation, error) {
 
 // newest is the newest message of a conversation that is still there.
 func (s *Session) newest(id ConversationID, c *convRecord) (*record, error) {
-	r, err := s.get(c.Last)
+	r, err := s.shown(c.Last)
 	if err == nil {
 		return r, nil
 	}
@@ -251,6 +260,7 @@ func (s *Session) page(conv ConversationID, before uint64, n int) (out []*record
 			before = row.Order
 			r, err := s.read(row)
 			switch {
+			case err == nil && s.ending(r) == endsWhole:
 			case err == nil:
 				out = append(out, r)
 			case !errors.Is(err, ErrNotFound) && !errors.Is(err, errUnreadable):
@@ -299,7 +309,8 @@ func (s *Session) Message(ctx context.Context, id MessageID) (Message, error) {
 }
 
 // Failures lists what cannot go on without something happening: messages that
-// have failed, have expired undelivered, or wait for keys; oldest first.
+// have failed, have expired undelivered, or wait for keys; oldest first. What
+// the user dismissed stays out while it is in the same state.
 func (s *Session) Failures(context.Context) ([]Message, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
@@ -314,10 +325,85 @@ func (s *Session) Failures(context.Context) ([]Message, error) {
 		if err != nil {
 			return nil, fmt.Errorf("chat: list failures: %w", err)
 		}
-		if st := s.stateOf(r); st == StateFailed || st == StateExpired || st == StateWaiting {
+		if st := s.stateOf(r); stuck(st) && r.Aside != st {
 			out = append(out, s.view(r))
 		}
 	}
 	slices.SortFunc(out, func(a, b Message) int { return a.Sent.Compare(b.Sent) })
 	return out, nil
+}
+
+// stuck tells whether a message in that state is one of the failures.
+func stuck(st State) bool { return st == StateFailed || st == StateExpired || st == StateWaiting }
+
+// Dismiss takes a message out of the list of failures for good. In another
+// state it is listed again.
+func (s *Session) Dismiss(ctx context.Context, id MessageID) (Message, error) {
+	return s.act(ctx, id, func(ctx context.Context, r *record) error {
+		st := s.stateOf(r)
+		if !r.Out || !stuck(st) {
+			return errors.Join(ErrState, errors.New("chat: only what is among the failures can be dismissed"))
+		}
+		if r.Aside == st {
+			return nil
+		}
+		r.Aside = st
+		if err := s.save(ctx, r); err != nil {
+			return err
+		}
+		s.changed(r)
+		return nil
+	})
+}
+
+// Files lists the messages with files of all conversations, the newest first:
+// at most limit of those older than before. A file whose content was shredded
+// is not among them.
+func (s *Session) Files(_ context.Context, before MessageID, limit int) ([]Message, error) {
+	if limit < 1 || limit > MaxPage {
+		return nil, fmt.Errorf("chat: a page has 1 to %d messages: %w", MaxPage, ErrInvalid)
+	}
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	var end *record
+	if !before.IsZero() {
+		r, err := s.get(before)
+		if err != nil {
+			return nil, notFound(err)
+		}
+		end = r
+	}
+	var found []*record
+	for _, id := range s.svc.pinnedBy() {
+		r, err := s.get(id)
+		switch {
+		case errors.Is(err, ErrNotFound), errors.Is(err, errUnreadable): // another user's
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("chat: list files: %w", err)
+		}
+		if r.File == nil || s.ending(r) != endsLater || end != nil && r.newer(end) >= 0 {
+			continue
+		}
+		found = append(found, r)
+	}
+	slices.SortFunc(found, func(a, b *record) int { return b.newer(a) })
+	out := make([]Message, 0, min(limit, len(found)))
+	for _, r := range found[:min(limit, len(found))] {
+		out = append(out, s.view(r))
+	}
+	return out, nil
+}
+
+// newer orders messages by when they came to be here.
+func (r *record) newer(o *record) int {
+	at := func(r *record) int64 {
+		if r.GotMS > 0 {
+			return r.GotMS
+		}
+		return r.SentMS
+	}
+	return cmp.Or(cmp.Compare(at(r), at(o)), slices.Compare(r.Msg[:], o.Msg[:]))
 }

@@ -2,11 +2,12 @@ package chat
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"outrider/mesh/envelope"
+	"outrider/mesh/identity"
 )
 
 // Why tells where a message is and what it waits for.
@@ -15,7 +16,7 @@ func (s *Session) Why(ctx context.Context, id MessageID) (Why, error) {
 		return Why{}, err
 	}
 	defer s.mu.Unlock()
-	r, err := s.get(id)
+	r, err := s.shown(id)
 	if err != nil {
 		return Why{}, notFound(err)
 	}
@@ -28,159 +29,155 @@ func (s *Session) Why(ctx context.Context, id MessageID) (Why, error) {
 	return w, nil
 }
 
+type args = map[string]any
+
+func told(code string) Sentence             { return Sentence{Code: code} }
+func toldWith(code string, a args) Sentence { return Sentence{Code: code, Args: a} }
+func (w *Why) fact(code string, a args)     { w.Facts = append(w.Facts, toldWith(code, a)) }
+func stateCode(prefix string, s State) string {
+	return prefix + strings.ReplaceAll(string(s), "-", "_")
+}
+
 func (s *Session) whyReceived(w *Why, r *record) {
 	m := w.Message
-	w.Summary = "The message is here."
+	w.Summary = told("here")
 	switch {
 	case r.Synced:
-		w.Summary = "Another of your devices sent the message; that device knows more."
+		w.Summary = told("synced")
 	case r.State == StateRecalled:
-		w.Summary = "The sender took the message back; its content was shredded."
+		w.Summary = told("taken_back")
 	case r.Gone:
-		w.Summary = "The message was shredded after reading, as its sender asked."
+		w.Summary = told("burned")
 	case r.File != nil && r.File.Bad:
-		w.Summary, w.Todo = "The file is not what its sender announced.", "Ask for it again."
+		w.Summary, w.Todo = told("file_bad"), told("ask_again")
 	case r.File != nil && !m.File.Complete:
-		w.Summary = fmt.Sprintf("%d of %d bytes of the file are here.", m.File.Have, m.File.Total)
-		w.Next = "The rest comes with contacts to nodes that have it, in any order and over any number of contacts."
+		w.Summary = toldWith("file_here", args{"have_bytes": int64(m.File.Have), "total_bytes": int64(m.File.Total)})
+		w.Next = told("file_next")
 	}
 	if !r.Synced {
-		w.Facts = append(w.Facts, fmt.Sprintf("It was sent %s and came here %s, over %s.", s.ago(m.Sent), s.ago(m.Received), plural(r.Hops, "link", "links")))
+		w.fact("came", args{"sent_s": s.age(m.Sent), "came_s": s.age(m.Received), "n": r.Hops})
 	}
 	w.Facts = append(w.Facts, s.lifeFact(r))
 }
 
-// summaries say in one sentence what a state of an outgoing message means.
-var summaries = map[State]string{
-	StateWaiting:   "The message is on this node and cannot be sealed yet: the recipient's keys are not here.",
-	StateQueued:    "The message is sealed on this node and waits for a neighbour to take it.",
-	StateCarried:   "Another node has taken a copy and carries it on.",
-	StateAtCore:    "The core has a copy.",
-	StateAtNode:    "A node that serves the recipient has it; the recipient has not opened it yet.",
-	StateDelivered: "The recipient has it.",
-	StateRead:      "The recipient has read it.",
-	StateExpired:   "The message's time ran out before it was delivered; its content was shredded.",
-	StateRecalled:  "You took the message back.",
-	StateFailed:    "The message cannot go on.",
-}
-
-// nexts say what happens by itself.
-var nexts = map[State]string{
-	StateWaiting: "It is sealed and goes as soon as the recipient's keys arrive, also after a restart.",
-	StateQueued:  "It goes to the next node that comes into contact.",
-	StateCarried: "Every node that has a copy offers it to those it meets, until the recipient acknowledges it or its time is over.",
-	StateAtCore:  "The core hands it to a node that serves the recipient.",
-	StateAtNode:  "It opens when the recipient logs in.",
-}
+// goesOn are the states in which something happens by itself.
+var goesOn = []State{StateWaiting, StateQueued, StateCarried, StateAtCore, StateAtNode}
 
 func (s *Session) whySent(ctx context.Context, w *Why, r *record) {
 	m := w.Message
-	w.Summary, w.Next = summaries[m.State], nexts[m.State]
-	w.Facts = append(w.Facts, fmt.Sprintf("Sent %s, precedence %v.", s.ago(m.Sent), m.Precedence), s.lifeFact(r))
+	w.Summary = told(stateCode("state_", m.State))
+	if slices.Contains(goesOn, m.State) {
+		w.Next = told(stateCode("next_", m.State))
+	}
+	if age := s.age(m.Sent); age < 1 {
+		w.fact("sent_now", args{"precedence": m.Precedence.String()})
+	} else {
+		w.fact("sent", args{"age_s": age, "precedence": m.Precedence.String()})
+	}
+	w.Facts = append(w.Facts, s.lifeFact(r), s.keysFact(r, m.To.Name), s.contactFact())
+	if r.Sealed != nil && m.State != StateRecalled && m.State != StateExpired {
+		s.carrierFacts(ctx, w, r)
+	}
+	if m.Devices > 1 || m.Delivered > 0 {
+		w.fact("devices_have", args{"have": m.Delivered, "n": m.Devices, "name": m.To.Name})
+	}
+	s.reasonOf(w)
+}
+
+// reasonOf adds the message's reason, and what can be done, where neither is
+// among the facts already.
+func (s *Session) reasonOf(w *Why) {
+	m := w.Message
+	about := args{"name": m.To.Name}
+	code := m.Reason.Code
+	if _, ok := sayEN["reason_"+code]; ok {
+		w.fact("reason_"+code, about)
+	}
+	if _, ok := sayEN["hint_"+code]; ok && (m.State == StateFailed || m.State == StateExpired) {
+		w.Todo = toldWith("hint_"+code, about)
+	}
+	if m.State == StateQueued && code == "no_contact" {
+		w.Todo = told("move_closer")
+	}
+}
+
+func (s *Session) keysFact(r *record, name string) Sentence {
 	to, ok := s.recipients(r.Peer)
 	switch {
 	case s.svc.cfg.Roster.Revoked(r.Peer):
-		w.Facts = append(w.Facts, "The certificates of "+m.To.Name+" were revoked.")
+		return toldWith("keys_revoked", args{"name": name})
 	case !ok:
-		w.Facts = append(w.Facts, "No usable keys of "+m.To.Name+" are known here.")
-	default:
-		w.Facts = append(w.Facts, fmt.Sprintf("Keys of %s are known for %s.", m.To.Name, plural(peerDevices(to, r), "device", "devices")))
+		return toldWith("keys_none", args{"name": name})
 	}
-	w.Facts = append(w.Facts, s.contactFact())
-	if r.Sealed != nil && m.State != StateRecalled && m.State != StateExpired {
-		w.Facts = append(w.Facts, s.carrierFacts(ctx, r)...)
-	}
-	if m.Devices > 1 || m.Delivered > 0 {
-		w.Facts = append(w.Facts, fmt.Sprintf("%d of %s of %s have it.", m.Delivered, plural(m.Devices, "device", "devices"), m.To.Name))
-	}
-	if m.Reason.Text != "" {
-		w.Facts = append(w.Facts, "Reason: "+m.Reason.Text+".")
-	}
-	switch m.State {
-	case StateFailed, StateExpired:
-		w.Todo = m.Reason.Hint
-	case StateQueued:
-		if m.Reason.Code == "no_contact" {
-			w.Todo = "Move closer to another node, or check the links."
-		}
-	}
+	return toldWith("keys_known", args{"name": name, "n": peerDevices(to, r)})
 }
 
-func (s *Session) carrierFacts(ctx context.Context, r *record) (facts []string) {
+// carrierFacts tells who took copies. The row remembers them over restarts,
+// the agent knows those of this run.
+func (s *Session) carrierFacts(ctx context.Context, w *Why, r *record) {
 	ex := s.svc.cfg.Agent.Explain(ctx, r.Sealed.ID)
-	if len(ex.Carriers) > 0 {
-		names := make([]string, len(ex.Carriers))
-		for i, id := range ex.Carriers {
+	if carriers := merged(r.Carriers, ex.Carriers); len(carriers) > 0 {
+		names := make([]string, len(carriers))
+		for i, id := range carriers {
 			names[i] = s.svc.cfg.Roster.NodeName(id)
 		}
-		facts = append(facts, "Copies were taken by "+strings.Join(names, ", ")+".")
+		w.fact("taken_by", args{"nodes": names})
 	}
 	switch {
 	case ex.Purged:
-		facts = append(facts, "It was acknowledged, and carriers are told to forget it.")
-	case ex.Held && ex.Note != "":
-		facts = append(facts, ex.Note)
+		w.fact("acknowledged", nil)
+	case ex.Held && ex.Note.Code != "":
+		w.Facts = append(w.Facts, ex.Note)
 	case !ex.Held:
-		facts = append(facts, "This node holds no copy for the mesh any more.")
+		w.fact("not_held", nil)
 	}
 	if b := r.blob(); b != nil && !r.File.Arrived {
-		if ex := s.svc.cfg.Agent.Explain(ctx, b.ID); len(ex.Carriers) == 0 {
-			facts = append(facts, "No other node has begun to take the file.")
+		if n := len(s.svc.cfg.Agent.Explain(ctx, b.ID).Carriers); n == 0 {
+			w.fact("file_untaken", nil)
 		} else {
-			facts = append(facts, fmt.Sprintf("%s the file's announcement and take its parts.", plural(len(ex.Carriers), "node has", "nodes have")))
+			w.fact("file_taken", args{"n": n})
 		}
 	}
-	return facts
 }
 
-func (s *Session) contactFact() string {
+// maxCarriers is how many nodes that took a copy a row remembers.
+const maxCarriers = 16
+
+// merged adds nodes to a list that has each once and no more than maxCarriers.
+func merged(list, more []identity.NodeID) []identity.NodeID {
+	for _, id := range more {
+		if len(list) < maxCarriers && !slices.Contains(list, id) {
+			list = append(slices.Clip(list), id)
+		}
+	}
+	return list
+}
+
+func (s *Session) contactFact() Sentence {
 	c := s.svc.cfg.Agent.Contacts()
 	switch {
 	case c.Neighbours == 0:
-		return "No other node is in contact."
+		return told("contact_none")
 	case c.Core:
-		return fmt.Sprintf("%s in contact, and the core is reachable.", plural(c.Neighbours, "node is", "nodes are"))
+		return toldWith("contact_core", args{"n": c.Neighbours})
 	}
-	return fmt.Sprintf("%s in contact.", plural(c.Neighbours, "node is", "nodes are"))
+	return toldWith("contact", args{"n": c.Neighbours})
 }
 
-func (s *Session) lifeFact(r *record) string {
+func (s *Session) lifeFact(r *record) Sentence {
 	left := r.left(s.elapsed())
 	if r.State == StateExpired || left <= 0 {
-		return "Its time is over."
+		return told("time_over")
 	}
 	if r.BurnEnds > 0 {
-		return "It is shredded in " + span(time.Duration(max(0, r.BurnEnds-s.elapsed()))*time.Second) + "."
+		return toldWith("shredded_in", args{"left_s": max(0, r.BurnEnds-s.elapsed())})
 	}
-	return "It expires in " + span(left) + "."
+	return toldWith("expires_in", args{"left_s": int64(left / time.Second)})
 }
 
-func (s *Session) ago(t time.Time) string {
-	d := s.svc.cfg.Clock.Now().Sub(t)
-	if d < time.Second {
-		return "just now"
-	}
-	return span(d) + " ago"
-}
-
-// span writes a duration as people say it, in one unit.
-func span(d time.Duration) string {
-	switch {
-	case d < 2*time.Minute:
-		return fmt.Sprintf("%d s", d/time.Second)
-	case d < 2*time.Hour:
-		return fmt.Sprintf("%d min", d/time.Minute)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", d/time.Hour)
-	}
-	return fmt.Sprintf("%d days", d/(24*time.Hour))
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
+// age is how long ago something was, in seconds.
+func (s *Session) age(t time.Time) int64 {
+	return max(0, int64(s.svc.cfg.Clock.Now().Sub(t)/time.Second))
 }
 
 func peerDevices(to []envelope.Recipient, r *record) (n int) {

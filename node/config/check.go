@@ -26,6 +26,7 @@ type Owner struct {
 type Finding struct {
 	Port    Port   `json:"port"`
 	Owner   Owner  `json:"owner"`
+	Busy    bool   `json:"-"` // another socket has the port
 	Message string `json:"message"`
 	Hint    string `json:"hint"`
 }
@@ -36,7 +37,7 @@ type Finding struct {
 func (c Config) Check() []Finding {
 	var out []Finding
 	for _, p := range c.Ports() {
-		if !p.Open || p.Port == 0 {
+		if !p.Open || p.Port == 0 || p.Port == portMDNS { // which all responders of a machine share
 			continue
 		}
 		if f, bad := tryPort(p); bad {
@@ -54,7 +55,7 @@ func tryPort(p Port) (Finding, bool) {
 	f := Finding{Port: p, Message: fmt.Sprintf("%s cannot listen on %s/%s: %v", p.Name, netip.AddrPortFrom(p.Addr, p.Port), p.Proto, reason(err))}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		f.Owner = portOwner(p)
+		f.Owner, f.Busy = portOwner(p), true
 		f.Message = fmt.Sprintf("port %d/%s is busy", p.Port, p.Proto)
 		f.Hint = fmt.Sprintf("stop the other program or change %s", p.Key)
 		if f.Owner.Name != "" {

@@ -14,6 +14,8 @@ package config
 
 import (
 	"net/netip"
+
+	"outrider/atak/tak"
 )
 
 // FileName is the configuration's name inside a node's folder.
@@ -29,7 +31,10 @@ type Config struct {
 	Mesh   Mesh   `toml:"mesh"`
 	Page   Page   `toml:"page"`
 	Store  Store  `toml:"store"`
+	ATAK   ATAK   `toml:"atak"`
 	Log    Log    `toml:"log"`
+
+	Metrics Metrics `toml:"metrics"`
 }
 
 // Gossip is how neighbours are found.
@@ -48,6 +53,10 @@ type Mesh struct {
 type Page struct {
 	Listen       []string `toml:"listen"`
 	AllowedHosts []string `toml:"allowed_hosts"`
+	Name         string   `toml:"name"`
+	MDNS         bool     `toml:"mdns"`
+	CA           bool     `toml:"ca"`
+	CAPort       int      `toml:"ca_port"`
 }
 
 // Store bounds what the node keeps.
@@ -58,10 +67,25 @@ type Store struct {
 	FreeFloorMB    int `toml:"free_floor_mb"`
 }
 
+// ATAK is the bridge for TAK clients.
+type ATAK struct {
+	Enabled     bool     `toml:"enabled"`
+	Listen      string   `toml:"listen"`
+	ListenHTTPS string   `toml:"listen_https"`
+	ShareWith   []string `toml:"share_with"`
+	IntervalS   int      `toml:"interval_s"`
+	TLS12       bool     `toml:"tls12"`
+}
+
 // Log is what the node tells its operator.
 type Log struct {
 	Level  string `toml:"level"`
 	Format string `toml:"format"`
+}
+
+// Metrics is where figures for Prometheus are handed out.
+type Metrics struct {
+	Listen string `toml:"listen"`
 }
 
 // Default returns the settings of a node whose file is empty. The slices are
@@ -72,8 +96,9 @@ func Default() Config {
 		MemoryLimitMB: 128,
 		Gossip:        Gossip{Listen: "0.0.0.0:7410", Seeds: []string{}},
 		Mesh:          Mesh{Listen: []string{"0.0.0.0:7411"}, Advertise: []string{}},
-		Page:          Page{Listen: []string{"127.0.0.1:7480"}, AllowedHosts: []string{}},
+		Page:          Page{Listen: []string{"127.0.0.1:7480"}, AllowedHosts: []string{}, MDNS: true, CAPort: portPageCA},
 		Store:         Store{LimitMB: 2048, FilesLimitMB: 8192, ReservePercent: 30, FreeFloorMB: 256},
+		ATAK:          ATAK{Listen: "0.0.0.0", ListenHTTPS: "0.0.0.0", ShareWith: []string{"*"}, IntervalS: 30},
 		Log:           Log{Level: "info", Format: "text"},
 	}
 }
@@ -133,6 +158,13 @@ func (c Config) MeshListen() []string { return withPort(c.Mesh.Listen, portMesh)
 // first, with ports; empty means "find out from the interfaces".
 func (c Config) MeshAdvertise() []string { return withPort(c.Mesh.Advertise, portMesh) }
 
+// ATAKAddrs returns where TAK clients connect, for events and for files.
+func (c Config) ATAKAddrs() (stream, https netip.AddrPort) {
+	stream, _ = parseAddr(c.ATAK.Listen, tak.PortStream)
+	https, _ = parseAddr(c.ATAK.ListenHTTPS, tak.PortHTTPS)
+	return stream, https
+}
+
 func withPort(list []string, port uint16) []string {
 	out := make([]string, 0, len(list))
 	for _, s := range list {
@@ -141,6 +173,15 @@ func withPort(list []string, port uint16) []string {
 		}
 	}
 	return out
+}
+
+// MetricsAddr returns where metrics are served, and whether they are.
+func (c Config) MetricsAddr() (a netip.AddrPort, on bool) {
+	if c.Metrics.Listen == "" {
+		return a, false
+	}
+	a, err := parseAddr(c.Metrics.Listen, portMetrics)
+	return a, err == nil
 }
 
 // MemoryLimit returns the runtime's soft memory limit in bytes, 0 for none.

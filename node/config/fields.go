@@ -42,6 +42,17 @@ var Fields = []Field{
 	{"page.allowed_hosts", "list of host names, at most 16",
 		"Names a browser may use for this node beside its addresses and localhost.\n" +
 			"Requests for any other name are refused."},
+	{"page.name", "one label of letters, digits and -",
+		"The page's name on the LAN, to which .local is added. Empty: outrider- and\n" +
+			"the first characters of the node's identifier."},
+	{"page.mdns", "true or false",
+		"Answer on the LAN to that name (multicast DNS, 5353/udp), and to no other.\n" +
+			"Only with profile lan, and where the page is served beyond loopback."},
+	{"page.ca", "true or false",
+		"Hand out the page's CA certificate all the time, in plain HTTP. It can be\n" +
+			"done for some minutes instead: outrider page --ca-for 15m."},
+	{"page.ca_port", "port, 0 to 65535",
+		"Where that is done, on the addresses where the page is served with TLS."},
 
 	{"store.limit_mb", "MB, 16 to 1000000",
 		"Space for messages carried and kept. When it is full the neighbour with the\n" +
@@ -53,10 +64,30 @@ var Fields = []Field{
 	{"store.free_floor_mb", "MB, 0 to 1000000",
 		"Space on the disk that is never used: below it new mail is refused."},
 
+	{"atak.enabled", "true or false",
+		"Whether ATAK, WinTAK and iTAK can use this node as their TAK server. Each\n" +
+			"client needs a connection package: outrider atak enroll."},
+	{"atak.listen", "address[:port]",
+		"Where TAK clients connect, TLS. Without a port: TAK's own."},
+	{"atak.listen_https", "address[:port]",
+		"Where TAK clients fetch and hand in files, TLS. Without a port: TAK's own."},
+	{"atak.share_with", "list of names or ids, at most 64; \"*\" is everybody",
+		"Who gets the positions of this node's TAK clients, each sealed for its reader.\n" +
+			"An empty list shares none."},
+	{"atak.interval_s", "seconds, 1 to 3600",
+		"The least time between two positions of one user. Only the newest is sent."},
+	{"atak.tls12", "true or false",
+		"Takes TLS 1.2 from old clients too. It shows their certificates to whoever\n" +
+			"listens; with one of them and this node's disk that user's mail can be read."},
+
 	{"log.level", "debug, info, warn or error",
 		"The least urgent lines that are written."},
 	{"log.format", "text or json",
 		"How log lines look, on standard error."},
+
+	{"metrics.listen", "loopback address[:port], or empty",
+		"Where figures for Prometheus are handed out, at /metrics; \"127.0.0.1\" takes\n" +
+			"port 7490. Empty: nowhere. Everybody on this machine can read them."},
 }
 
 // leaf finds a field's value in c by its key.

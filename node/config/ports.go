@@ -17,6 +17,7 @@ const (
 	portPageTLS  = 7443
 	portPage     = 7480
 	portPageCA   = 7481
+	portMDNS     = 5353 // RFC 6762: of all responders of a machine together
 	portMetrics  = 7490
 )
 
@@ -69,16 +70,29 @@ func (c Config) Ports() []Port {
 		reserved("datagram", "udp", portDatagram, anyAddr, "datagrams on thin radios"),
 		reserved("calls", "udp", portCalls, anyAddr, "voice and video"),
 		reserved("calls", "tcp", portCalls, anyAddr, "voice and video where udp is blocked"))
-	return append(t, c.pagePorts()...)
+	return append(append(t, c.pagePorts()...), c.atakPorts()...)
+}
+
+// atakPorts are TAK's own numbers, there only while the bridge is on.
+func (c Config) atakPorts() []Port {
+	if !c.ATAK.Enabled {
+		return nil
+	}
+	stream, https := c.ATAKAddrs()
+	return []Port{
+		{"atak", "tcp", stream.Port(), stream.Addr(), "atak.listen", true, "events of TAK clients, TLS"},
+		{"atak-https", "tcp", https.Port(), https.Addr(), "atak.listen_https", true, "files of TAK clients, TLS"},
+	}
 }
 
 func (c Config) pagePorts() []Port {
-	var plain, secure []Port
+	var plain, secure, ca []Port
 	for _, l := range c.Page.Listeners() {
 		row := Port{"page", "tcp", l.Addr.Port(), l.Addr.Addr(), "page.listen", true, "web page for users, plain HTTP"}
 		if l.TLS {
 			row.Name, row.Use = "page-tls", "web page for users, TLS"
 			secure = append(secure, row)
+			ca = append(ca, Port{"page-ca", "tcp", uint16(c.Page.CAPort), row.Addr, "page.ca_port", c.Page.CA, useCA})
 		} else {
 			plain = append(plain, row)
 		}
@@ -93,10 +107,26 @@ func (c Config) pagePorts() []Port {
 		row.Key = "page.listen"
 		plain = append(plain, row)
 	}
-	return slices.Concat(secure, plain, []Port{
-		reserved("page-ca", "tcp", portPageCA, anyAddr, "hands out the page's CA certificate and nothing else"),
-		reserved("metrics", "tcp", portMetrics, loopback, "Prometheus metrics"),
-	})
+	if !c.Page.CA { // one row for all: the addresses are those of page.listen
+		row := reserved("page-ca", "tcp", uint16(c.Page.CAPort), anyAddr, useCA)
+		row.Key = "page.ca_port"
+		ca = []Port{row}
+	}
+	mdns := reserved("mdns", "udp", portMDNS, anyAddr, "answers to the page's .local name, when the page is served on a LAN")
+	mdns.Key, mdns.Open = "page.mdns", c.MDNS()
+	metrics := reserved("metrics", "tcp", portMetrics, loopback, "Prometheus metrics, when asked for")
+	metrics.Key = "metrics.listen"
+	if a, on := c.MetricsAddr(); on {
+		metrics.Port, metrics.Addr, metrics.Open = a.Port(), a.Addr(), true
+	}
+	return slices.Concat([]Port{mdns}, secure, plain, ca, []Port{metrics})
+}
+
+const useCA = "hands out the page's CA certificate and nothing else, when asked for"
+
+// MDNS says whether this configuration answers to the page's .local name.
+func (c Config) MDNS() bool {
+	return c.Page.MDNS && c.Profile == ProfileLAN && slices.ContainsFunc(c.Page.Listeners(), func(l PageListener) bool { return l.TLS })
 }
 
 func reserved(name, proto string, port uint16, addr netip.Addr, use string) Port {
@@ -120,6 +150,21 @@ func PortTable(ports []Port) string {
 // Firewall returns the shell commands that let other machines in, for the
 // usual table `inet filter` and chain `input` of nftables.
 func Firewall(ports []Port) []string {
+	return eachProto(ports, func(proto string, nums, names []string) string {
+		return fmt.Sprintf("nft 'add rule inet filter input %s dport { %s } accept comment \"outrider %s\"'",
+			proto, strings.Join(nums, ", "), strings.Join(names, ", "))
+	})
+}
+
+// FirewallUFW is Firewall for machines with ufw, which keeps its rules.
+func FirewallUFW(ports []Port) []string {
+	return eachProto(ports, func(proto string, nums, names []string) string {
+		return fmt.Sprintf("ufw allow proto %s to any port %s comment 'outrider %s'", proto, strings.Join(nums, ","), strings.Join(names, ", "))
+	})
+}
+
+// eachProto calls line for udp and tcp with the ports that must be let in.
+func eachProto(ports []Port, line func(proto string, nums, names []string) string) []string {
 	var lines []string
 	for _, proto := range []string{"udp", "tcp"} {
 		var nums, names []string
@@ -130,11 +175,9 @@ func Firewall(ports []Port) []string {
 			}
 			nums, names = append(nums, n), append(names, p.Name)
 		}
-		if len(nums) == 0 {
-			continue
+		if len(nums) > 0 {
+			lines = append(lines, line(proto, nums, names))
 		}
-		lines = append(lines, fmt.Sprintf("nft 'add rule inet filter input %s dport { %s } accept comment \"outrider %s\"'",
-			proto, strings.Join(nums, ", "), strings.Join(names, ", ")))
 	}
 	return lines
 }

@@ -1,9 +1,12 @@
 package config
 
 import (
+	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -149,5 +152,82 @@ func TestPortTableIsOneTable(t *testing.T) {
 		if strings.Count(line, "|") != 6 {
 			t.Errorf("line %d: %s", i+1, line)
 		}
+	}
+}
+
+// Another program, not this one: the kernel's tables lead to its name.
+func TestBusyPortNamesAnotherProgram(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "-test.run=TestHelperHoldsAPort")
+	cmd.Env = append(os.Environ(), "HOLD_A_PORT=1")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		in.Close() // its end
+		_ = cmd.Wait()
+	}()
+	var tcp, udp string
+	if _, err := fmt.Fscan(out, &tcp, &udp); err != nil {
+		t.Fatal(err)
+	}
+	name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Default()
+	c.Gossip.Listen, c.Mesh.Listen, c.Page.Listen = "127.0.0.1:0", []string{udp}, []string{tcp}
+	found := 0
+	for _, f := range c.Check() {
+		if f.Port.Name == "page" || f.Port.Name == "mesh" && f.Port.Proto == "udp" {
+			found++
+			if f.Owner.PID != cmd.Process.Pid || f.Owner.Name != strings.TrimSpace(string(name)) || !strings.Contains(f.Message, f.Owner.Name) {
+				t.Errorf("%+v, want process %d %s", f, cmd.Process.Pid, name)
+			}
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d of 2 busy ports found", found)
+	}
+}
+
+// TestHelperHoldsAPort is the other program: with nobody to ask for it, it
+// checks that nothing is held.
+func TestHelperHoldsAPort(t *testing.T) {
+	if os.Getenv("HOLD_A_PORT") == "" {
+		c := Default()
+		c.Gossip.Listen, c.Mesh.Listen, c.Page.Listen = "127.0.0.1:0", []string{"127.0.0.1:0"}, []string{"127.0.0.1:0"}
+		if got := c.Check(); len(got) != 0 {
+			t.Errorf("ports that the kernel chooses are busy: %+v", got)
+		}
+		return
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	u, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer u.Close()
+	fmt.Println(l.Addr(), u.LocalAddr())
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the test lets go
+}
+
+func TestFirewallUFW(t *testing.T) {
+	got := strings.Join(FirewallUFW(Default().Ports()), "\n")
+	want := `ufw allow proto udp to any port 7410,7411 comment 'outrider gossip, mesh'
+ufw allow proto tcp to any port 7410,7411 comment 'outrider gossip, mesh'`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"outrider/atak/tak"
 )
 
 // Limits of this file's making; each has a test one past it.
@@ -17,6 +19,7 @@ const (
 	meshListenMax  = 4
 	pageListenMax  = 4
 	allowedHostMax = 16
+	shareMax       = 64
 	hostNameMax    = 253 // RFC 1035, section 2.3.4
 )
 
@@ -39,16 +42,38 @@ func (c Config) Validate() error {
 	v.addrs("page.listen", c.Page.Listen, 0)
 	v.count("page.allowed_hosts", len(c.Page.AllowedHosts), 0, allowedHostMax)
 	v.hosts("page.allowed_hosts", c.Page.AllowedHosts)
+	if n := c.Page.Name; n != "" && (strings.Contains(n, ".") || !validHost(n)) {
+		v.fail("page.name", "one label such as node7, without .local", "%q is no name", shorten(n))
+	}
+	v.within("page.ca_port", c.Page.CAPort, 0, 65535)
+	if c.Page.CA && !slices.ContainsFunc(c.Page.Listeners(), func(l PageListener) bool { return l.TLS }) {
+		v.fail("page.ca", "add an address that others reach to page.listen, for example \"0.0.0.0\"", "the page is served on this machine only, so nobody needs its certificate")
+	}
 	v.within("store.limit_mb", c.Store.LimitMB, 16, 1_000_000)
 	v.within("store.files_limit_mb", c.Store.FilesLimitMB, 0, 100_000_000)
 	v.within("store.reserve_percent", c.Store.ReservePercent, 0, 90)
 	v.within("store.free_floor_mb", c.Store.FreeFloorMB, 0, 1_000_000)
+	v.addrs("atak.listen", []string{c.ATAK.Listen}, tak.PortStream)
+	v.addrs("atak.listen_https", []string{c.ATAK.ListenHTTPS}, tak.PortHTTPS)
+	v.count("atak.share_with", len(c.ATAK.ShareWith), 0, shareMax)
+	v.within("atak.interval_s", c.ATAK.IntervalS, 1, 3600)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", c.Log.Format, "text", "json")
+	v.metrics(c.Metrics.Listen)
 	if len(v.errs) == 0 {
 		v.collisions(c)
 	}
 	return errors.Join(v.errs...)
+}
+
+// metrics refuses all but loopback: the figures have no password.
+func (v *validator) metrics(listen string) {
+	if listen == "" {
+		return
+	}
+	if a, err := parseAddr(listen, portMetrics); err != nil || !a.Addr().IsLoopback() {
+		v.fail("metrics.listen", "for example 127.0.0.1; from elsewhere ask through an ssh tunnel", "%q is no loopback address", shorten(listen))
+	}
 }
 
 // validator collects mistakes.

@@ -106,11 +106,11 @@ const (
 func (a *app) verbs() []*cobra.Command {
 	return []*cobra.Command{
 		a.initCmd(), a.upCmd(), a.networkCmd(), a.joinCmd(),
-		a.statusCmd(), a.peersCmd(), a.contactsCmd(), a.linksCmd(), a.linkCmd(),
-		a.userCmd(), a.loginCmd(), a.logoutCmd(),
-		a.sendCmd(), a.inboxCmd(), a.fileCmd(), a.locationCmd(),
+		a.statusCmd(), a.peersCmd(), a.contactsCmd(), a.linksCmd(), a.linkCmd(), a.topCmd(), a.doctorCmd(), a.reportCmd(), a.pageCmd(),
+		a.userCmd(), a.admitCmd(), a.revokeCmd(), a.loginCmd(), a.logoutCmd(),
+		a.atakCmd(), a.sendCmd(), a.inboxCmd(), a.fileCmd(), a.locationCmd(), a.carryCmd(),
 		a.messageCmd(), a.whyCmd(), a.retryCmd(), a.recallCmd(), a.failuresCmd(),
-		a.configCmd(), a.versionCmd(), a.completionCmd(), a.manCmd(), a.exitCodesCmd(),
+		a.configCmd(), a.openCmd(), a.versionCmd(), a.completionCmd(), a.manCmd(), a.exitCodesCmd(),
 	}
 }
 

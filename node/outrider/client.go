@@ -35,6 +35,7 @@ type client struct {
 	dir   string
 	token string
 	http  *http.Client
+	once  string // name of the act that is being sent, see sendOnce
 }
 
 // client opens nothing yet; a node that is not running shows at the first call.
@@ -112,6 +113,9 @@ func (c *client) request(ctx context.Context, method, path string, contentType s
 		req.Header.Set("Content-Type", contentType)
 	}
 	req.Header.Set("X-Outrider", "1")
+	if c.once != "" {
+		req.Header.Set("Idempotency-Key", c.once)
+	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}

@@ -182,8 +182,8 @@ func (a *app) configPortsCmd(path *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "ports",
 		Short: "The port table, and the firewall lines for it",
-		Long: `Ports prints every port this node uses or has reserved, and the nftables commands
-that let other nodes in. The README's table is this one.`,
+		Long: `Ports prints every port this node uses or has reserved, and the nftables or ufw
+commands that let other nodes in. The README's table is this one.`,
 		Example:     "  outrider config ports",
 		Args:        cobra.NoArgs,
 		Annotations: exits(exitMissing, exitSetup),
@@ -194,15 +194,19 @@ that let other nodes in. The README's table is this one.`,
 			}
 			ports := c.Ports()
 			if a.json {
-				return a.emit(map[string]any{"ports": ports, "nftables": append([]string{}, config.Firewall(ports)...)})
+				return a.emit(map[string]any{"ports": ports, "nftables": append([]string{}, config.Firewall(ports)...), "ufw": append([]string{}, config.FirewallUFW(ports)...)})
 			}
 			rows := [][]string{}
 			for _, p := range ports {
 				rows = append(rows, []string{fmt.Sprintf("%d/%s", p.Port, p.Proto), p.Where(), p.Name, p.Key, p.Use})
 			}
 			a.table([]string{"PORT", "LISTENS ON", "NAME", "SETTING", "USE"}, rows)
-			a.printf("\nTo let other machines in (nftables, table inet filter, chain input):\n")
+			a.printf("\nTo let other machines in, with nftables (table inet filter, chain input):\n")
 			for _, line := range config.Firewall(ports) {
+				a.printf("  %s\n", line)
+			}
+			a.printf("\nor with ufw:\n")
+			for _, line := range config.FirewallUFW(ports) {
 				a.printf("  %s\n", line)
 			}
 			return a.werr

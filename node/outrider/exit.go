@@ -23,6 +23,7 @@ const (
 	exitConflict
 	exitBusy
 	exitSetup
+	exitFault
 )
 
 // exitCodes is the one table: help, man page and tests come from it.
@@ -40,6 +41,7 @@ var exitCodes = []struct {
 	{exitConflict, "not as things stand: exists already, ambiguous, or not complete yet"},
 	{exitBusy, "no room or too many tries: try again later"},
 	{exitSetup, "the folder or the settings cannot be used as they are"},
+	{exitFault, "doctor has found a fault"},
 }
 
 // A failure is an error with all an operator needs: what happened, what to do
@@ -50,6 +52,7 @@ type failure struct {
 	message string
 	hint    string
 	next    string // a command line
+	said    bool   // it was shown already
 }
 
 func (f *failure) Error() string { return f.message }
@@ -63,7 +66,7 @@ func usageError(format string, args ...any) error {
 // more than the HTTP status does.
 func exitFor(status int, code string) exitCode {
 	switch {
-	case code == "bad_password" || code == "bad_link":
+	case code == "bad_password" || code == "bad_link" || code == "bad_words" || code == "bad_code":
 		return exitRefused
 	case status == http.StatusUnauthorized:
 		return exitLogin
@@ -89,6 +92,9 @@ func (a *app) report(err error) exit {
 	var f *failure
 	if !errors.As(err, &f) {
 		f = &failure{exit: exitFailed, code: "failed", message: err.Error()}
+	}
+	if f.said {
+		return exit(f.exit)
 	}
 	if a.json {
 		a.reportJSON(f)

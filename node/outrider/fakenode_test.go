@@ -53,7 +53,8 @@ func startNode(ts *testscript.TestScript, neg bool, args []string) {
 	_, port, err := net.SplitHostPort(page.Addr().String())
 	ts.Check(err)
 	ts.Setenv("PAGEPORT", port)
-	s := api.New(api.Config{Socket: ln, Pages: []api.Page{{Listener: page}}, Chat: n, Node: n, Provision: n, Hub: n.hub})
+	accounts := &fakeAccounts{}
+	s := api.New(api.Config{Socket: ln, Pages: []api.Page{{Listener: page}}, Chat: n, Node: n, Provision: n, Accounts: accounts, Door: accounts, Hub: n.hub})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -75,6 +76,9 @@ type fakeNode struct {
 }
 
 func (n *fakeNode) Login(_ context.Context, name string, password []byte) (api.User, error) {
+	if name == alice.String() { // whose password was just set
+		return (*fakeUser)(n), nil
+	}
 	if name != "alice" || string(password) != "open sesame" {
 		return nil, chat.ErrPassword
 	}
@@ -121,6 +125,16 @@ func (n *fakeNode) Links(context.Context) []api.Link {
 		{Peer: identity.NodeID{0xc}, Name: "charlie", Class: "radio", LastHeard: aTime},
 		{Peer: nodeB, Name: "bravo", Addr: "192.168.7.2:7411", Class: "lan", Up: !n.blocked[nodeB], Since: aTime, TxBytes: 1234567, RxBytes: 89, Blocked: n.blocked[nodeB]},
 	}
+}
+
+func (n *fakeNode) Contacts(context.Context) ([]api.Contact, error) {
+	if n.alone {
+		return nil, nil
+	}
+	return []api.Contact{
+		{Peer: nodeB, Name: hostile, Class: "lan", Start: aTime.Add(time.Hour), TxBytes: 1234567, RxBytes: 89, Times: 2},
+		{Peer: identity.NodeID{0xc}, Name: "charlie", Class: "radio", Start: aTime, End: aTime.Add(90 * time.Second), Times: 1},
+	}, nil
 }
 
 func (n *fakeNode) SetLink(_ context.Context, id identity.NodeID, up bool) error {
@@ -209,7 +223,8 @@ func (u *fakeUser) Message(_ context.Context, id chat.MessageID) (chat.Message, 
 
 func (u *fakeUser) Why(ctx context.Context, id chat.MessageID) (chat.Why, error) {
 	m, err := u.Message(ctx, id)
-	return chat.Why{Message: m, Summary: "It waits on this node.", Facts: []string{"no neighbour serves " + hostile}, Next: "the next contact takes it", Todo: "nothing"}, err
+	return chat.Why{Message: m, Summary: chat.Sentence{Code: "state_queued"}, Facts: []chat.Sentence{{Code: "keys_none", Args: map[string]any{"name": hostile}}},
+		Next: chat.Sentence{Code: "next_queued"}, Todo: chat.Sentence{Code: "move_closer"}}, err
 }
 
 // keep stores a message under a number that scripts can foresee.
@@ -295,9 +310,36 @@ func (u *fakeUser) Read(ctx context.Context, id chat.MessageID) (chat.Message, e
 
 func (u *fakeUser) Failures(context.Context) ([]chat.Message, error) {
 	ms, err := u.list()
-	if len(ms) == 0 || ms[0].Precedence != bundle.Flash {
+	if len(ms) == 0 || ms[0].Precedence != bundle.Flash || ms[0].Dismissed {
 		return nil, err
 	}
 	ms[0].State, ms[0].Reason = chat.StateFailed, chat.Reason{Code: "expired_key", Text: "the key is too old", Hint: "recall it and send it again"}
 	return ms[:1], err
+}
+
+func (u *fakeUser) Dismiss(ctx context.Context, id chat.MessageID) (chat.Message, error) {
+	if _, err := u.Message(ctx, id); err != nil {
+		return chat.Message{}, err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.messages[id].Dismissed = true
+	return *u.messages[id], nil
+}
+
+func (u *fakeUser) Files(context.Context, chat.MessageID, int) (out []chat.Message, err error) {
+	ms, err := u.list()
+	for _, m := range ms {
+		if m.File != nil {
+			out = append(out, m)
+		}
+	}
+	return out, err
+}
+
+func (u *fakeUser) Trust(_ context.Context, id identity.UserID, fingerprint string, verified bool) (chat.Person, error) {
+	if fingerprint != "00000 11111" {
+		return chat.Person{}, chat.ErrOtherKey
+	}
+	return chat.Person{ID: id, Name: "bravo", Fingerprint: fingerprint, Verified: verified}, nil
 }

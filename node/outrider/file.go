@@ -27,7 +27,7 @@ complete. What was carried over a link stays carried: after a cut the rest
 follows, never the whole again.`,
 		Example: "  outrider file send bravo map.pdf\n  outrider file get k3v7x2ma5qhd6yw2nfzj4tbe4u --output map.pdf",
 	}
-	c.AddCommand(a.fileSendCmd(), a.fileGetCmd())
+	c.AddCommand(a.fileSendCmd(), a.fileListCmd(), a.fileGetCmd())
 	return c
 }
 
@@ -81,20 +81,50 @@ func (a *app) sendFile(ctx context.Context, to, path, name string, f sendFlags) 
 	if err != nil {
 		return err
 	}
-	resp, err := c.request(ctx, http.MethodPost, "/v1/files?"+q.Encode(), "application/octet-stream", body, size)
+	var raw []byte
+	first := true
+	err = c.sendOnce(ctx, f.once, func() (err error) {
+		if !first {
+			if err := rewind(body, f.once); err != nil {
+				return err
+			}
+		}
+		first = false
+		raw, err = c.upload(ctx, "/v1/files?"+q.Encode(), body, size)
+		return err
+	})
 	if err != nil {
 		return err
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, answerMax))
-	if err != nil {
-		return c.transportError(ctx, err)
 	}
 	var m message
 	if err := decodeRaw(raw, &m); err != nil {
 		return err
 	}
 	return a.answer(raw, func() { a.sent(m) })
+}
+
+// upload sends a body and returns the whole answer. The body stays open.
+func (c *client) upload(ctx context.Context, path string, body io.Reader, size int64) ([]byte, error) {
+	resp, err := c.request(ctx, http.MethodPost, path, "application/octet-stream", io.NopCloser(body), size)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, answerMax))
+	if err != nil {
+		return nil, c.transportError(ctx, err)
+	}
+	return raw, nil
+}
+
+// rewind goes back to the beginning of what is sent again; a pipe cannot.
+func rewind(body io.Reader, once string) error {
+	if s, ok := body.(io.Seeker); ok {
+		if _, err := s.Seek(0, io.SeekStart); err == nil {
+			return nil
+		}
+	}
+	return unsure(once)
 }
 
 // openSource opens what is to be sent; size is -1 when it cannot be known.
@@ -117,6 +147,53 @@ func (a *app) openSource(path string) (io.ReadCloser, int64, error) {
 		return f, -1, nil
 	}
 	return f, st.Size(), nil
+}
+
+func (a *app) fileListCmd() *cobra.Command {
+	var limit int
+	var before string
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "Files sent and received, and how much of each is here",
+		Long: `List shows the files of all conversations, the newest first: how much of each is
+here, its size, from whom or to whom, and how far it has got.`,
+		Example:     "  outrider file list\n  outrider file list --limit 200 --json",
+		Args:        cobra.NoArgs,
+		Annotations: exits(exitNotRunning, exitLogin, exitMissing),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 1 || limit > 200 {
+				return usageError("--limit: 1 to 200 files")
+			}
+			q := url.Values{"limit": {strconv.Itoa(limit)}}
+			if before != "" {
+				q.Set("before", before)
+			}
+			var out struct{ Messages []message }
+			return a.do(cmd.Context(), http.MethodGet, "/v1/files?"+q.Encode(), nil, &out, func() { a.showFiles(out.Messages) })
+		},
+	}
+	c.Flags().IntVar(&limit, "limit", 50, "how many files")
+	c.Flags().StringVar(&before, "before", "", "only files before that of this message")
+	return c
+}
+
+func (a *app) showFiles(ms []message) {
+	rows := [][]string{}
+	for _, m := range ms {
+		if m.File == nil {
+			continue
+		}
+		here := "all here"
+		if f := m.File; !f.Complete {
+			here = strconv.FormatInt(f.Have*100/max(1, f.Total), 10) + " % here"
+		}
+		who := "from " + m.From.label()
+		if m.Outgoing {
+			who = "to " + m.To.label()
+		}
+		rows = append(rows, []string{m.File.Name, bytesText(m.File.Size), here, m.stateText(), who, when(m.Sent), m.ID})
+	}
+	a.tableOr("no files yet", []string{"NAME", "SIZE", "HERE", "STATE", "WITH", "SENT", "MESSAGE"}, rows)
 }
 
 func (a *app) fileGetCmd() *cobra.Command {

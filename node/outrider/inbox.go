@@ -19,7 +19,7 @@ func (a *app) inboxCmd() *cobra.Command {
 		Long:    "Inbox lists conversations and messages, or prints what arrives as it arrives.",
 		Example: "  outrider inbox list\n  outrider inbox list bravo\n  outrider inbox watch",
 	}
-	c.AddCommand(a.inboxListCmd(), a.inboxWatchCmd())
+	c.AddCommand(a.inboxListCmd(), a.inboxWatchCmd(), a.inboxDismissCmd())
 	return c
 }
 
@@ -113,6 +113,21 @@ func (c *client) findConversation(ctx context.Context, who string) (string, erro
 
 func (a *app) showLine(m message) {
 	a.printf("%s  %s > %s  %s  [%s %s]\n", when(m.Sent), clean(m.From.label()), clean(m.To.label()), clean(m.gist()), clean(m.stateText()), clean(m.ID))
+}
+
+func (a *app) inboxDismissCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "dismiss MESSAGE",
+		Short: "Take a message out of the list of failures",
+		Long: `Dismiss takes a message out of the list of failures for good. The message stays
+as it is; should it fail in another way, it is listed again.`,
+		Example:     "  outrider failures\n  outrider inbox dismiss k3v7x2ma5qhd6yw2nfzj4tbe4u",
+		Args:        cobra.ExactArgs(1),
+		Annotations: exits(exitNotRunning, exitLogin, exitMissing, exitConflict),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.post(cmd.Context(), messagePath(args[0], "dismiss"), "", nil)
+		},
+	}
 }
 
 func (a *app) inboxWatchCmd() *cobra.Command {

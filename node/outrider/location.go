@@ -66,7 +66,7 @@ func (a *app) shareLocation(ctx context.Context, args []string, accuracy float64
 		in["note"] = note
 	}
 	addOptional(in, precedence, ttl)
-	return a.post(ctx, "/v1/locations", in)
+	return a.post(ctx, "/v1/locations", f.once, in)
 }
 
 func degrees(what, s string, most float64) (float64, error) {

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,6 +19,10 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
 	"go.uber.org/goleak"
+
+	"outrider/mesh/identity"
+	"outrider/mesh/identity/kdf"
+	"outrider/offline/deeplink"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -52,6 +57,14 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("XDG_RUNTIME_DIR", filepath.Join(e.WorkDir, "run"))
 			e.Setenv("OUTRIDER_DIR", filepath.Join(e.WorkDir, "node"))
+			link, err := aLink()
+			if err != nil {
+				return err
+			}
+			e.Setenv("JOINLINK", link)
+			if err := os.CopyFS(filepath.Join(e.WorkDir, "dist"), os.DirFS("../dist")); err != nil {
+				return err
+			}
 			return os.Mkdir(filepath.Join(e.WorkDir, "node"), 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -68,6 +81,16 @@ func TestScripts(t *testing.T) {
 		},
 	})
 }
+
+// aLink is a whole link, though nobody's.
+var aLink = sync.OnceValues(func() (string, error) {
+	key, err := identity.NewPrivateKey()
+	if err != nil {
+		return "", err
+	}
+	frame, err := deeplink.Seal(context.Background(), []byte{0x81, 0x01}, key, []byte("password of no one"), kdf.Floor())
+	return deeplink.Link(frame), err
+})
 
 // exitCodeOf runs outrider and checks its exit code: exitcode 3 status --json.
 func exitCodeOf(ts *testscript.TestScript, neg bool, args []string) {
@@ -194,6 +217,13 @@ func (*fakeProvisioner) AddUser(_ context.Context, dir string, u newUser) (invit
 	}
 	return invitation{Name: u.Name, Link: "outrider://c/#or1abc", Password: "six words of a made password",
 		Expires: aTime.Add(time.Duration(u.TTLHours) * time.Hour), Addrs: u.Addrs}, nil
+}
+
+func (*fakeProvisioner) CanInvite(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, "state")); err != nil {
+		return &failure{exit: exitMissing, code: codeNoNode, message: "no node in this folder", next: "outrider init"}
+	}
+	return nil
 }
 
 func (*fakeProvisioner) Join(_ context.Context, dir string, j joinRequest) (joined, error) {

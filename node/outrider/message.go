@@ -112,29 +112,14 @@ func (a *app) whyCmd() *cobra.Command {
 		GroupID: groupUser,
 		Short:   "Where a message is and what it waits for",
 		Long: `Why tells in plain words where a message is, what this node knows of it, what
-will happen by itself, and what a person can do.`,
+will happen by itself, and what a person can do: in German where LC_ALL,
+LC_MESSAGES or LANG says so, else in English.`,
 		Example:     "  outrider why k3v7x2ma5qhd6yw2nfzj4tbe4u",
 		Args:        cobra.ExactArgs(1),
 		Annotations: exits(exitNotRunning, exitLogin, exitMissing),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var w struct {
-				Summary string
-				Facts   []string
-				Next    string
-				Todo    string
-			}
-			return a.do(cmd.Context(), http.MethodGet, messagePath(args[0], "why"), nil, &w, func() {
-				a.printf("%s\n", clean(w.Summary))
-				for _, f := range w.Facts {
-					a.printf("  - %s\n", clean(f))
-				}
-				if w.Next != "" {
-					a.printf("Next: %s\n", clean(w.Next))
-				}
-				if w.Todo != "" {
-					a.printf("To do: %s\n", clean(w.Todo))
-				}
-			})
+			var w whyAnswer
+			return a.do(cmd.Context(), http.MethodGet, messagePath(args[0], "why"), nil, &w, func() { a.showWhy(w) })
 		},
 	}
 }
@@ -161,7 +146,7 @@ func (a *app) actOnMessage(verb, shortText, long string) *cobra.Command {
 		Args:        cobra.ExactArgs(1),
 		Annotations: exits(exitNotRunning, exitLogin, exitMissing, exitConflict),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.post(cmd.Context(), messagePath(args[0], verb), nil)
+			return a.post(cmd.Context(), messagePath(args[0], verb), "", nil)
 		},
 	}
 }

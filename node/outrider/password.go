@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 )
 
@@ -88,8 +89,30 @@ func firstLine(r *bufio.Reader) ([]byte, error) {
 	return bytes.Clone(line), nil
 }
 
-// ask prompts on the controlling terminal, also when standard input is a pipe.
+// ask prompts on the controlling terminal without echo, also when standard
+// input is a pipe.
 func (a *app) ask(ctx context.Context, prompt string) ([]byte, error) {
+	p, err := a.prompt(ctx, prompt, false, term.ReadPassword)
+	if err == nil && len(p) > passwordMax {
+		return nil, usageError("the password is longer than %d bytes", passwordMax)
+	}
+	return p, err
+}
+
+// askLine is ask with echo, for what is no secret by itself. A terminal takes
+// lines of up to 4 KiB (termios(3), canonical mode).
+func (a *app) askLine(ctx context.Context, prompt string) ([]byte, error) {
+	return a.prompt(ctx, prompt, true, func(fd int) ([]byte, error) {
+		line := make([]byte, 4096)
+		n, err := unix.Read(fd, line)
+		if err == nil && n == 0 {
+			err = io.EOF
+		}
+		return bytes.TrimRight(line[:max(n, 0)], "\r\n"), err
+	})
+}
+
+func (a *app) prompt(ctx context.Context, prompt string, echo bool, read func(fd int) ([]byte, error)) ([]byte, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
 		return nil, &failure{exit: exitUsage, code: "no_terminal", message: "there is no terminal to ask for a password on", hint: "use --password-file (- reads standard input)"}
@@ -100,6 +123,12 @@ func (a *app) ask(ctx context.Context, prompt string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ask for the password: %w", err)
 	}
+	if !echo { // before the question, so that a fast answer is not shown either
+		if err := noEcho(fd); err != nil {
+			return nil, fmt.Errorf("ask for the password: %w", err)
+		}
+		defer term.Restore(fd, before)
+	}
 	fmt.Fprintf(tty, "%s: ", clean(prompt))
 	type line struct {
 		p   []byte
@@ -107,17 +136,14 @@ func (a *app) ask(ctx context.Context, prompt string) ([]byte, error) {
 	}
 	got := make(chan line, 1)
 	go func() {
-		p, err := term.ReadPassword(fd)
+		p, err := read(fd)
 		got <- line{p, err}
 	}()
 	select {
 	case l := <-got:
 		fmt.Fprintln(tty)
 		if l.err != nil {
-			return nil, &failure{exit: exitUsage, code: "no_password", message: "no password was given"}
-		}
-		if len(l.p) > passwordMax {
-			return nil, usageError("the password is longer than %d bytes", passwordMax)
+			return nil, &failure{exit: exitUsage, code: "no_password", message: "nothing was given for: " + prompt}
 		}
 		return l.p, nil
 	case <-ctx.Done(): // the reader above ends with the process
@@ -125,4 +151,14 @@ func (a *app) ask(ctx context.Context, prompt string) ([]byte, error) {
 		fmt.Fprintln(tty)
 		return nil, errors.Join(&failure{exit: exitFailed, code: "interrupted", message: "interrupted"}, err)
 	}
+}
+
+// noEcho stops a terminal from showing what is typed (termios(3)).
+func noEcho(fd int) error {
+	t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
+	if err != nil {
+		return err
+	}
+	t.Lflag &^= unix.ECHO
+	return unix.IoctlSetTermios(fd, unix.TCSETS, t)
 }

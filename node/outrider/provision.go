@@ -6,8 +6,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +31,8 @@ type provisioner interface {
 	// AddUser issues a user while no node runs on dir; a running one is asked
 	// through its socket.
 	AddUser(ctx context.Context, dir string, u newUser) (invitation, error)
+	// CanInvite says why AddUser would be refused whatever the password.
+	CanInvite(dir string) error
 	// Join applies a join link while no node runs on dir. It succeeds without
 	// any peer in reach.
 	Join(ctx context.Context, dir string, j joinRequest) (joined, error)
@@ -115,7 +120,7 @@ explained. It changes nothing in a folder that holds a node already.`,
 				return a.emit(info)
 			}
 			a.printf("node %s in %s\n", clean(info.Node), clean(info.Dir))
-			a.printf("next: outrider network create NAME, or outrider join, then outrider up\n")
+			a.printf("next: outrider network create NAME, or outrider join, then %s\n", startCommand(dir))
 			return a.werr
 		},
 	}
@@ -165,7 +170,7 @@ how long messages live and are carried: standard 30 days, lean 6, opsec 3.`,
 			}
 			a.printf("network %s (%s), preset %s\n", clean(info.Name), clean(short(info.Network)), clean(info.Preset))
 			a.printf("fingerprint: %s\n", clean(info.Fingerprint))
-			a.printf("next: outrider user add NAME --here for yourself, then outrider up\n")
+			a.printf("next: outrider user add NAME --here for yourself, then %s\n", startCommand(dir))
 			return a.werr
 		},
 	}
@@ -176,7 +181,7 @@ how long messages live and are carried: standard 30 days, lean 6, opsec 3.`,
 
 // userAddFlags are the flags of user add.
 type userAddFlags struct {
-	here, guest             bool
+	here, guest, noQR       bool
 	ttl                     string
 	addrs                   []string
 	adminFile, passwordFile string
@@ -188,9 +193,10 @@ func (a *app) userAddCmd() *cobra.Command {
 		Use:   "add NAME",
 		Short: "Add a user to the network",
 		Long: `Add issues a user, which needs the network's admin password. Without --here it
-prints a join link for another node, the password of the link, when the link
-expires, and the addresses inside. Tell link and password apart from each other:
-who has both can join.
+prints a join link for another node, on a terminal as a QR code too, the
+password of the link, when the link expires, and the addresses inside: those of
+this machine's interfaces, at most 3, unless --address names others. Tell link
+and password apart from each other: who has both can join.
 
 With --here the user lives on this node; the user's own password is asked for.`,
 		Example:     "  outrider user add bravo\n  outrider user add bravo --ttl 48h --address 192.168.7.1\n  outrider user add alice --here",
@@ -204,6 +210,7 @@ With --here the user lives on this node; the user's own password is asked for.`,
 	fl.BoolVar(&f.here, "here", false, "the user lives on this node; no link")
 	fl.StringVar(&f.ttl, "ttl", "7d", "how long the link can be used, for example 36h or 5d")
 	fl.BoolVar(&f.guest, "guest", false, "a guest of the network")
+	fl.BoolVar(&f.noQR, "no-qr", false, "do not draw the link as a QR code (none is drawn unless the output is a terminal)")
 	fl.StringSliceVar(&f.addrs, "address", nil, "address of this node to put into the link, best first; at most 3 (default: the node's own)")
 	passwordFlag(c, &f.adminFile, "admin-password-file", "the admin password")
 	passwordFlag(c, &f.passwordFile, "password-file", "the user's new password (with --here)")
@@ -228,6 +235,11 @@ func (a *app) addUser(ctx context.Context, name string, f userAddFlags) error {
 	if err != nil {
 		return err
 	}
+	if !running(ctx, dir) {
+		if err := provision.CanInvite(dir); err != nil {
+			return err
+		}
+	}
 	admin, err := a.password(ctx, f.adminFile, "Admin password")
 	if err != nil {
 		return err
@@ -249,19 +261,19 @@ func (a *app) addUser(ctx context.Context, name string, f userAddFlags) error {
 	if a.json {
 		return a.emit(inv)
 	}
-	a.showInvitation(inv, next)
+	a.showInvitation(inv, next, !f.noQR)
 	return a.werr
 }
 
 // upFirst begins a hint when no node runs yet.
-const upFirst = "outrider up, then "
+func upFirst(dir string) string { return startCommand(dir) + ", then " }
 
 // issueUser asks the running node, or opens the folder when none runs; next is
 // what then has to be typed first.
 func (a *app) issueUser(ctx context.Context, dir string, u newUser) (inv invitation, next string, err error) {
 	if !running(ctx, dir) {
 		inv, err = provision.AddUser(ctx, dir, u)
-		return inv, upFirst, err
+		return inv, upFirst(dir), err
 	}
 	c, err := a.client()
 	if err != nil {
@@ -271,15 +283,37 @@ func (a *app) issueUser(ctx context.Context, dir string, u newUser) (inv invitat
 	return inv, "", err
 }
 
-func (a *app) showInvitation(inv invitation, next string) {
+func (a *app) showInvitation(inv invitation, next string, qr bool) {
 	if inv.Link == "" {
 		a.printf("user %s lives on this node\nnext: %soutrider login %s\n", clean(inv.Name), next, clean(inv.Name))
 		return
 	}
-	a.printf("link for %s, to be used on their node with: outrider join\n\n%s\n\n", clean(inv.Name), clean(inv.Link))
+	a.printf("link for %s, to be used on their machine with: outrider join\n\n%s\n\n", clean(inv.Name), clean(inv.Link))
+	if qr {
+		a.showQR(inv.Link)
+	}
 	a.printf("password   %s\n", clean(inv.Password))
 	a.printf("expires    %s\n", when(inv.Expires))
 	a.printf("addresses  %s\n", clean(strings.Join(inv.Addrs, " ")))
+	if onlyLoopback(inv.Addrs) {
+		a.printf("note: these addresses are reached from this machine only; --address names another\n")
+	}
+	if next != "" {
+		a.printf("next: %sthe other machine can join\n", next)
+	}
+}
+
+// onlyLoopback reports whether a link with these addresses is of use on this
+// machine only. The node chooses no such address by itself.
+func onlyLoopback(addrs []string) bool {
+	return len(addrs) > 0 && !slices.ContainsFunc(addrs, func(s string) bool {
+		host, _, err := net.SplitHostPort(s)
+		if err != nil {
+			host = s
+		}
+		ip, err := netip.ParseAddr(host)
+		return err != nil || !ip.Unmap().IsLoopback()
+	})
 }
 
 // joinFlags are the flags of join.
@@ -293,12 +327,13 @@ func (a *app) joinCmd() *cobra.Command {
 		Short:   "Join a network with a link",
 		Long: `Join applies a join link: this node becomes one of the network's, and the user
 named in the link lives on it. The link is an argument, or is read from --file;
-- reads standard input. Its password is asked for, then a new password for the
-user's keys on this node.
+- reads standard input; with none of these it is asked for. Then its password is
+asked for, and a new password for the user's keys on this node. Where there is
+no node yet, join makes one.
 
 Join succeeds with nobody in reach; the node keeps trying the addresses in the
-link.`,
-		Example:     "  outrider join 'outrider://c/#...'\n  outrider join --file bravo.orc\n  outrider join - --password-file link.pw --user-password-file bravo.pw < link.txt",
+link, and join says what may be in the way.`,
+		Example:     "  outrider join\n  outrider join 'outrider://c/#...'\n  outrider join --file bravo.orc\n  outrider join - --password-file link.pw --user-password-file bravo.pw < link.txt",
 		Args:        cobra.MaximumNArgs(1),
 		Annotations: exits(exitRefused, exitMissing, exitConflict, exitBusy, exitSetup),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -317,7 +352,7 @@ func (a *app) join(ctx context.Context, args []string, f joinFlags) error {
 	if err != nil {
 		return err
 	}
-	link, err := a.readLink(args, f.file)
+	link, err := a.readLink(ctx, args, f.file)
 	if err != nil {
 		return err
 	}
@@ -342,7 +377,9 @@ func (a *app) join(ctx context.Context, args []string, f joinFlags) error {
 	}
 	a.printf("%s is on this node, in network %s (%s)\n", clean(who), clean(done.Network.Name), clean(short(done.Network.ID)))
 	if done.Hint != "" {
-		a.printf("%s\n", clean(done.Hint))
+		for _, line := range strings.Split(done.Hint, "\n") {
+			a.printf("%s\n", clean(line))
+		}
 	}
 	a.printf("next: %soutrider login %s\n", next, clean(who))
 	return a.werr
@@ -353,7 +390,13 @@ func (a *app) join(ctx context.Context, args []string, f joinFlags) error {
 func (a *app) applyLink(ctx context.Context, dir string, j joinRequest) (done joined, next string, err error) {
 	if !running(ctx, dir) {
 		done, err = provision.Join(ctx, dir, j)
-		return done, upFirst, err
+		var f *failure
+		if errors.As(err, &f) && f.code == codeNoNode {
+			if _, err = provision.Init(ctx, dir); err == nil {
+				done, err = provision.Join(ctx, dir, j)
+			}
+		}
+		return done, upFirst(dir), err
 	}
 	c, err := a.client()
 	if err != nil {
@@ -363,8 +406,9 @@ func (a *app) applyLink(ctx context.Context, dir string, j joinRequest) (done jo
 	return done, "", err
 }
 
-// readLink takes the link from the argument, standard input or a file.
-func (a *app) readLink(args []string, file string) (string, error) {
+// readLink takes the link from the argument, standard input, a file or the
+// terminal.
+func (a *app) readLink(ctx context.Context, args []string, file string) (string, error) {
 	var raw []byte
 	var err error
 	switch {
@@ -377,7 +421,9 @@ func (a *app) readLink(args []string, file string) (string, error) {
 	case file != "":
 		raw, err = readLimited(file)
 	default:
-		return "", &failure{exit: exitUsage, code: "usage", message: "join: which link?", hint: "give it as an argument, with --file, or as - on standard input"}
+		if raw, err = a.askLine(ctx, "Link"); err != nil {
+			return "", &failure{exit: exitUsage, code: "usage", message: "join: which link?", hint: "give it as an argument, with --file, or as - on standard input"}
+		}
 	}
 	if err != nil {
 		return "", err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,6 +19,9 @@ import (
 // the same.
 const textMax = 128 << 10
 
+// onceMax is the longest name of an act, in bytes; the node's limit.
+const onceMax = 128
+
 // precedences in the order of urgency, as the API spells them.
 var precedences = []string{"routine", "priority", "immediate", "flash"}
 
@@ -25,10 +29,12 @@ var precedences = []string{"routine", "priority", "immediate", "flash"}
 type sendFlags struct {
 	precedence string
 	ttl        string
+	once       string
 }
 
 func (f *sendFlags) add(c *cobra.Command) {
 	c.Flags().StringVarP(&f.precedence, "precedence", "p", "", "routine, priority, immediate or flash (default routine)")
+	c.Flags().StringVar(&f.once, "once", "", "name this message: sent again under the same name it exists once (default: a new name)")
 	c.Flags().StringVar(&f.ttl, "ttl", "", "give up after this time, for example 90m, 36h or 5d (default: the network's limit)")
 }
 
@@ -37,6 +43,12 @@ func (f *sendFlags) parse() (precedence string, ttlS int64, err error) {
 	p := strings.ToLower(f.precedence)
 	if p != "" && !slices.Contains(precedences, p) {
 		return "", 0, usageError("--precedence %q: use one of %s", shorten(f.precedence), strings.Join(precedences, ", "))
+	}
+	if len(f.once) > onceMax {
+		return "", 0, usageError("--once: at most %d characters", onceMax)
+	}
+	if f.once == "" {
+		f.once = newOnce()
 	}
 	if f.ttl == "" {
 		return p, 0, nil
@@ -107,7 +119,7 @@ func (a *app) send(ctx context.Context, to string, words []string, f sendFlags) 
 	}
 	in := map[string]any{"to": to, "text": text}
 	addOptional(in, precedence, ttl)
-	return a.post(ctx, "/v1/messages", in)
+	return a.post(ctx, "/v1/messages", f.once, in)
 }
 
 func addOptional(in map[string]any, precedence string, ttlS int64) {
@@ -119,10 +131,26 @@ func addOptional(in map[string]any, precedence string, ttlS int64) {
 	}
 }
 
-// post sends something and prints what became of it.
-func (a *app) post(ctx context.Context, path string, in any) error {
+// post sends something and prints what became of it. once names the act; empty
+// for what may be done twice.
+func (a *app) post(ctx context.Context, path, once string, in any) error {
 	var m message
-	return a.do(ctx, http.MethodPost, path, in, &m, func() { a.sent(m) })
+	if once == "" {
+		return a.do(ctx, http.MethodPost, path, in, &m, func() { a.sent(m) })
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	var raw json.RawMessage
+	err = c.sendOnce(ctx, once, func() (err error) {
+		raw, err = c.call(ctx, http.MethodPost, path, in, &m)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return a.answer(raw, func() { a.sent(m) })
 }
 
 func (a *app) sent(m message) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -42,6 +41,9 @@ func (a *app) showStatus(s status) {
 	a.printf("contact  %s\n", clean(s.Banner.text()))
 	a.printf("store    %s, %s of %s\n", plural(int(s.Store.Bundles), "bundle", "bundles"), bytesText(s.Store.Bytes), bytesText(s.Store.LimitBytes))
 	a.printf("running  %s, version %s\n", time.Duration(s.UptimeS)*time.Second, clean(s.Version))
+	for _, w := range s.Warnings {
+		a.printf("warning  %s\n         %s\n", clean(w.Message), clean(w.Hint))
+	}
 	for _, u := range s.Users {
 		locked := "locked"
 		if u.Unlocked {
@@ -77,62 +79,71 @@ func (a *app) peersCmd() *cobra.Command {
 		GroupID: groupNode,
 		Short:   "Every node this one has met",
 		Long: `Peers lists every node this one knows of: its name and addresses, whether it is
-in contact, when it was last heard, and whether the operator has shut the link.`,
+in contact, when it was last heard, and whether the operator has shut the link.
+Addresses that were turned away at this node's ports since it started, because
+they asked too much or could not prove that they belong here, follow.`,
 		Example:     "  outrider peers",
 		Args:        cobra.NoArgs,
 		Annotations: exits(exitNotRunning),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var out struct{ Peers []peer }
+			var out struct {
+				Peers   []peer
+				Refused []offender
+			}
 			return a.do(cmd.Context(), http.MethodGet, "/v1/peers", nil, &out, func() {
 				rows := [][]string{}
 				for _, p := range out.Peers {
 					rows = append(rows, []string{short(p.ID), p.Name, linkState(p.Up, p.Blocked), when(p.LastHeard), strings.Join(p.Addrs, " ")})
 				}
 				a.tableOr("no node met yet", []string{"NODE", "NAME", "STATE", "LAST HEARD", "ADDRESSES"}, rows)
+				a.showOffenders(out.Refused)
 			})
 		},
 	}
+}
+
+// showOffenders lists who was turned away, if anybody was.
+func (a *app) showOffenders(os []offender) {
+	if len(os) == 0 {
+		return
+	}
+	rows := [][]string{}
+	for _, o := range os {
+		rows = append(rows, []string{o.Listener, o.Addr, fmt.Sprint(o.Refused), when(o.Last)})
+	}
+	a.printf("\n")
+	a.tableOr("", []string{"TURNED AWAY AT", "ADDRESS", "TIMES", "LAST"}, rows)
 }
 
 func (a *app) contactsCmd() *cobra.Command {
 	return &cobra.Command{
 		Use:     "contacts",
 		GroupID: groupNode,
-		Short:   "Who is in contact now, and who was last",
-		Long: `Contacts lists the nodes in contact now and since when; below them the others,
-the one heard last first.`,
-		Example:     "  outrider contacts",
+		Short:   "Who was near in the last 24 hours, and what it carried",
+		Long: `Contacts lists the times when other nodes were near, the newest first: when,
+how long, and the bytes sent and received. An interruption of less than a
+minute counts as the same contact. The list goes back 24 hours and survives a
+restart.`,
+		Example:     "  outrider contacts\n  outrider contacts --json",
 		Args:        cobra.NoArgs,
 		Annotations: exits(exitNotRunning),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			var out struct{ Links []link }
-			return a.do(cmd.Context(), http.MethodGet, "/v1/links", nil, &out, func() {
-				slices.SortStableFunc(out.Links, byContact)
-				rows := [][]string{}
-				for _, p := range out.Links {
-					since := "last heard " + when(p.LastHeard)
-					if p.Up {
-						since = "since " + when(p.Since)
-					} else if p.LastHeard.IsZero() {
-						since = ""
-					}
-					rows = append(rows, []string{short(p.Node), p.Name, linkState(p.Up, p.Blocked), since})
-				}
-				a.tableOr("no contact yet", []string{"NODE", "NAME", "STATE", "WHEN"}, rows)
-			})
+			var out struct{ Contacts []contact }
+			return a.do(cmd.Context(), http.MethodGet, "/v1/contacts", nil, &out, func() { a.showContacts(out.Contacts) })
 		},
 	}
 }
 
-// byContact puts those in contact first, then by when they were last heard.
-func byContact(x, y link) int {
-	switch {
-	case x.Up && !y.Up:
-		return -1
-	case y.Up && !x.Up:
-		return 1
+func (a *app) showContacts(cs []contact) {
+	rows := [][]string{}
+	for _, c := range cs {
+		end, long := "now", time.Since(c.Start)
+		if !c.End.IsZero() {
+			end, long = when(c.End), c.End.Sub(c.Start)
+		}
+		rows = append(rows, []string{short(c.Node), c.Name, when(c.Start), end, long.Round(time.Second).String(), c.Class, bytesText(c.TxBytes), bytesText(c.RxBytes)})
 	}
-	return y.LastHeard.Compare(x.LastHeard)
+	a.tableOr("no contact in the last 24 hours", []string{"NODE", "NAME", "FROM", "TO", "LASTED", "CLASS", "SENT", "RECEIVED"}, rows)
 }
 
 func (a *app) linksCmd() *cobra.Command {

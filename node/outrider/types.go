@@ -25,6 +25,7 @@ func (p person) label() string {
 type message struct {
 	ID           string    `json:"id"`
 	Conversation string    `json:"conversation"`
+	Outgoing     bool      `json:"outgoing"`
 	From         person    `json:"from"`
 	To           person    `json:"to"`
 	Type         string    `json:"type"`
@@ -77,6 +78,14 @@ type peer struct {
 	LastHeard time.Time `json:"last_heard"`
 }
 
+// An offender is an address that was turned away at one of the node's ports.
+type offender struct {
+	Listener string    `json:"listener"`
+	Addr     string    `json:"addr"`
+	Refused  uint64    `json:"refused"`
+	Last     time.Time `json:"last"`
+}
+
 type link struct {
 	Node      string    `json:"node"`
 	Name      string    `json:"name"`
@@ -88,6 +97,17 @@ type link struct {
 	LastHeard time.Time `json:"last_heard"`
 	TxBytes   int64     `json:"tx_bytes"`
 	RxBytes   int64     `json:"rx_bytes"`
+}
+
+type contact struct {
+	Node    string    `json:"node"`
+	Name    string    `json:"name"`
+	Class   string    `json:"class"`
+	Start   time.Time `json:"start"`
+	End     time.Time `json:"end"` // zero while it lasts
+	TxBytes int64     `json:"tx_bytes"`
+	RxBytes int64     `json:"rx_bytes"`
+	Times   int       `json:"times"`
 }
 
 type banner struct {
@@ -110,8 +130,13 @@ type status struct {
 		Bytes      int64 `json:"bytes"`
 		LimitBytes int64 `json:"limit_bytes"`
 	} `json:"store"`
-	Banner banner `json:"banner"`
-	Users  []struct {
+	Banner   banner `json:"banner"`
+	Warnings []struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+		Hint    string `json:"hint"`
+	} `json:"warnings"`
+	Users []struct {
 		Name     string `json:"name"`
 		Unlocked bool   `json:"unlocked"`
 		Waiting  int    `json:"waiting"`

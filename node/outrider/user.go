@@ -15,7 +15,7 @@ func (a *app) userCmd() *cobra.Command {
 		Long:    "User adds users to the network, or lists those this node knows of.",
 		Example: "  outrider user add bravo\n  outrider user list",
 	}
-	c.AddCommand(a.userAddCmd(), a.userListCmd())
+	c.AddCommand(a.userAddCmd(), a.userListCmd(), a.userCodeCmd(), a.userPasswordCmd(), a.userSheetCmd(), a.userRestoreCmd())
 	return c
 }
 

@@ -24,6 +24,9 @@ func init() { provision = local{} }
 type local struct{}
 
 func (local) Init(_ context.Context, dir string) (nodeInfo, error) {
+	if err := asOwner(dir); err != nil {
+		return nodeInfo{}, setupError(err)
+	}
 	h, err := node.Init(dir)
 	if err != nil {
 		return nodeInfo{}, setupError(err)
@@ -40,6 +43,9 @@ func (local) Init(_ context.Context, dir string) (nodeInfo, error) {
 
 // withHome opens the folder for one verb.
 func withHome(dir string, use func(*node.Home) error) error {
+	if err := asOwner(dir); err != nil {
+		return setupError(err)
+	}
 	h, err := node.OpenHome(dir)
 	if err != nil {
 		return setupError(err)
@@ -81,6 +87,17 @@ func (local) AddUser(ctx context.Context, dir string, u newUser) (inv invitation
 	})
 }
 
+func (local) CanInvite(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, "state")); errors.Is(err, os.ErrNotExist) {
+		return setupError(node.ErrNotInitialised) // and leave no lock file of ours there
+	}
+	h, err := node.OpenHome(dir) // as who we are: a password file may be ours alone
+	if err != nil {
+		return setupError(err)
+	}
+	return setupError(errors.Join(node.CanInvite(h), h.Close()))
+}
+
 func (local) Join(ctx context.Context, dir string, j joinRequest) (done joined, err error) {
 	return done, withHome(dir, func(h *node.Home) error {
 		r, err := node.Join(ctx, h, api.NewJoin{Link: j.Link, Password: []byte(j.LinkPassword), UserPassword: []byte(j.UserPassword)})
@@ -103,12 +120,16 @@ func (local) SetLink(_ context.Context, dir, id string, up bool) error {
 
 func (local) Up(ctx context.Context, o upOptions, ready func(upInfo)) error {
 	return withHome(o.Dir, func(h *node.Home) error {
+		defer keepTraces(&o)()
 		n := node.New(node.Options{Home: h, Config: o.Config, Version: o.Version, Web: web.Handler(), Log: o.Log})
 		return n.Run(ctx, func(r node.Ready) {
 			ready(upInfo{Node: r.Node.String(), Network: r.Network, Socket: r.Socket, Pages: r.Pages})
 		})
 	})
 }
+
+// codeNoNode is the code of a folder without a node.
+const codeNoNode = "no_node"
 
 // setupErrors are what a person can mend, with the command that does.
 var setupErrors = []struct {
@@ -117,7 +138,7 @@ var setupErrors = []struct {
 	code string
 	next string
 }{
-	{node.ErrNotInitialised, exitMissing, "no_node", "outrider init"},
+	{node.ErrNotInitialised, exitMissing, codeNoNode, "outrider init"},
 	{node.ErrInitialised, exitConflict, "exists", "outrider up"},
 	{node.ErrNoNetwork, exitSetup, "no_network", "outrider network create NAME"},
 	{node.ErrHasNetwork, exitConflict, "has_network", "outrider status"},

@@ -30,11 +30,19 @@ var mimeTypes = map[string]string{
 	".webmanifest": "application/manifest+json",
 }
 
+// partTypes are the kinds of files that only a document makes something of.
+var partTypes = map[string]bool{".css": true, ".js": true, ".mjs": true}
+
+// documents are the pages by their paths. The door at /c/ is where a link or a
+// one-time code leads; its modules lie in door/ and are not the page's.
+var documents = map[string]string{"/": "index.html", "/c/": "door.html"}
+
 // An asset is one file ready to be sent. zipped is nil when gzip does not help.
 type asset struct {
 	raw, zipped      []byte
 	etag, etagZipped string
 	mime, cache      string
+	part             bool // a script or style, which is nothing by itself
 }
 
 // A tree is the page: assets by URL path. It does not change once loaded.
@@ -49,11 +57,17 @@ func load(fsys fs.FS, dir string) (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	index, ok := files["index.html"]
-	if !ok {
-		return nil, fmt.Errorf("web: load: no index.html in %s", dir)
+	docs := map[string][]byte{}
+	for path, name := range documents {
+		doc, ok := files[name]
+		if !ok && path == "/" {
+			return nil, fmt.Errorf("web: load: no %s in %s", name, dir)
+		}
+		if ok {
+			docs[path] = doc
+			delete(files, name)
+		}
 	}
-	delete(files, "index.html")
 
 	t := &tree{prefix: "/a/" + treeHash(files) + "/", assets: make(map[string]*asset, len(files)+1)}
 	for name, data := range files {
@@ -63,10 +77,12 @@ func load(fsys fs.FS, dir string) (*tree, error) {
 		}
 		t.assets[t.prefix+name] = a
 	}
-	index = bytes.ReplaceAll(index, []byte(placeholderModules), preloads(files))
-	index = bytes.ReplaceAll(index, []byte(placeholder), []byte(t.prefix))
-	if t.assets["/"], err = newAsset("index.html", index, cacheIndex); err != nil {
-		return nil, err
+	for path, doc := range docs {
+		doc = bytes.ReplaceAll(doc, []byte(placeholderModules), preloads(files))
+		doc = bytes.ReplaceAll(doc, []byte(placeholder), []byte(t.prefix))
+		if t.assets[path], err = newAsset(documents[path], doc, cacheIndex); err != nil {
+			return nil, err
+		}
 	}
 	return t, nil
 }
@@ -108,7 +124,7 @@ func preloads(files map[string][]byte) []byte {
 	var names []string
 	for name := range files {
 		lang := strings.HasPrefix(name, "lang/") && name != "lang/en.mjs"
-		if path.Ext(name) == ".mjs" && name != "app.mjs" && !lang {
+		if path.Ext(name) == ".mjs" && name != "app.mjs" && !lang && !strings.HasPrefix(name, "door/") {
 			names = append(names, name)
 		}
 	}
@@ -130,7 +146,8 @@ func newAsset(name string, data []byte, cache string) (*asset, error) {
 	}
 	sum := sha256.Sum256(data)
 	tag := hex.EncodeToString(sum[:12])
-	a := &asset{raw: data, etag: `"` + tag + `"`, etagZipped: `"` + tag + `-gz"`, mime: mime, cache: cache}
+	data = lean(name, data)
+	a := &asset{part: partTypes[path.Ext(name)], raw: data, etag: `"` + tag + `"`, etagZipped: `"` + tag + `-gz"`, mime: mime, cache: cache}
 	zipped, err := zip(data)
 	if err != nil {
 		return nil, fmt.Errorf("web: load %s: %v", name, err)

@@ -5,6 +5,7 @@
 // Paths:
 //
 //	/                 the document; revalidated on every load (ETag)
+//	/c/               the door, a document for who has no password here yet
 //	/a/<tree>/...     everything else; <tree> is a hash over all assets, so a
 //	                  path never changes its bytes and may be cached for ever
 //
@@ -12,9 +13,12 @@
 // page that was loaded before an upgrade never mixes old and new modules. An
 // asset of another tree is answered 404, and the page then offers to reload.
 //
-// Handler promises the same headers on every answer (see Headers): a content
-// policy under which an inline script or style, a frame, a form target or
-// another origin is refused by the browser even if a bug would let one in.
+// Handler promises the headers of Headers on every answer that a browser can
+// show: a content policy under which an inline script or style, a frame, a form
+// target or another origin is refused by the browser even if a bug would let
+// one in. Scripts and styles, which live under the policy of the document that
+// loads them, carry only what keeps them from being taken for anything else:
+// that saves a fifth of the first load.
 package web
 
 import (
@@ -56,21 +60,33 @@ func Handler() http.Handler { return site() }
 func Headers(h http.Header) {
 	h.Set("Content-Security-Policy", CSP)
 	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Permissions-Policy", "geolocation=(self), camera=(), microphone=(), usb=(), serial=()")
 }
 
+// partHeaders are those of a script or style sheet.
+func partHeaders(h http.Header) {
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+}
+
 // ServeHTTP implements http.Handler.
 func (t *tree) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a, ok := t.assets[r.URL.Path]
+	if ok && a.part && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		partHeaders(w.Header())
+		a.serve(w, r)
+		return
+	}
 	Headers(w.Header())
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		plainError(w, r, http.StatusMethodNotAllowed, "web: only GET and HEAD are answered here")
 		return
 	}
-	a, ok := t.assets[r.URL.Path]
 	if !ok {
 		w.Header().Set("Cache-Control", "no-store")
 		plainError(w, r, http.StatusNotFound, "web: no such page; the page of this node is at /")

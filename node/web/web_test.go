@@ -5,9 +5,12 @@ import (
 	"compress/gzip"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -92,6 +95,73 @@ func TestContentTypes(t *testing.T) {
 		if res.StatusCode != 200 || res.Header.Get("Content-Type") != mime || res.Header.Get("X-Content-Type-Options") != "nosniff" {
 			t.Errorf("%s: status %d, type %q", name, res.StatusCode, res.Header.Get("Content-Type"))
 		}
+	}
+}
+
+// What a browser can show by itself carries the policy, also when it is no
+// document; scripts and styles cannot be taken for anything else.
+func TestPolicyOnEverythingThatCanBeShown(t *testing.T) {
+	for path := range site().assets {
+		h := get(t, Handler(), "GET", path, nil).Header
+		if h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Cross-Origin-Resource-Policy") != "same-origin" {
+			t.Errorf("%s: headers %v", path, h)
+		}
+		if part := strings.HasPrefix(h.Get("Content-Type"), "text/javascript") || strings.HasPrefix(h.Get("Content-Type"), "text/css"); !part && h.Get("Content-Security-Policy") != CSP {
+			t.Errorf("%s has no policy", path)
+		}
+		if path == "/" && h.Get("X-Frame-Options") != "DENY" {
+			t.Errorf("the document may be framed")
+		}
+	}
+}
+
+func TestLean(t *testing.T) {
+	for in, want := range map[string]string{
+		"  a;\n\n\t// c\n  b; // d\n":                     "a;\nb; // d\n",
+		"/* one */\n/**\n * two\n * // x */\n  x();\n":    "x();\n",
+		"/* a */ x();\n  y();":                            "/* a */ x();\ny();\n",
+		"  const s = `a\n   // b\n\n  ${c}` + d;\n  e;\n": "const s = `a\n   // b\n\n  ${c}` + d;\ne;\n",
+		"  t = '\\`';\n  // x\n":                          "t = '\\`';\n",
+		"":                                                "",
+	} {
+		if got := string(lean("x.mjs", []byte(in))); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	}
+	if got := string(lean("x.css", []byte("/* a */\na {\n  b: url(//x);\n}\n"))); got != "a {\nb: url(//x);\n}\n" {
+		t.Errorf("%q", got)
+	}
+	if got := string(lean("x.svg", []byte("  <a/>\n"))); got != "  <a/>\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+// lean follows templates by counting backquotes: no line of ours may hold one
+// in a string or pattern without escaping it.
+func TestTemplatesCanBeCounted(t *testing.T) {
+	quoted := regexp.MustCompile("'[^'`\n]*`[^'`\n]*'|//.*[^\\\\]`[^`]*$")
+	err := fs.WalkDir(static, "static", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(name, "js") {
+			return err
+		}
+		data, err := fs.ReadFile(static, name)
+		if err != nil {
+			return err
+		}
+		open := false
+		for line := range bytes.Lines(data) {
+			if !open && quoted.Match(line) && bytes.Count(line, []byte("`"))%2 == 1 {
+				t.Errorf("%s: a lone backquote: %s", name, line)
+			}
+			open = openTemplate(line, open)
+		}
+		if open {
+			t.Errorf("%s ends inside a template", name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -249,24 +319,87 @@ func TestSourceHasNoMarkupSinks(t *testing.T) {
 }
 
 var (
-	keyPattern  = regexp.MustCompile(`(?m)^  '([^']+)':`)
+	keyPattern  = regexp.MustCompile(`(?m)^  '([^']+)':(.*)$`)
 	usedPattern = regexp.MustCompile(`\bt\('([^']+)'`)
 )
 
 // Every word that the modules ask for by name exists, and no word is left that
-// nobody can ask for.
+// nobody can ask for. The door has words of its own.
 func TestWordsAreUsedAndExist(t *testing.T) {
-	have := make(map[string]bool)
-	data, err := static.ReadFile("static/lang/en.mjs")
+	for _, c := range []struct{ words, modules, without string }{
+		{"static/lang/en.mjs", "static", "static/door"},
+		{"static/door/lang/en.mjs", "static/door", "-"},
+	} {
+		have := wordsOf(t, c.words)
+		code := sourceOf(t, c.modules, c.without)
+		for _, m := range usedPattern.FindAllStringSubmatch(code, -1) {
+			if _, ok := have[m[1]]; !ok {
+				t.Errorf("no word of %s is called %q", c.words, m[1])
+			}
+		}
+		// Words asked for by a computed name: t(`state.${...}`) and the like.
+		families := regexp.MustCompile("`([a-z_.]+\\.|[a-z_.]+_)\\$\\{").FindAllStringSubmatch(code, -1)
+		for key := range have {
+			used := strings.Contains(code, "'"+key+"'")
+			for _, f := range families {
+				used = used || strings.HasPrefix(key, f[1])
+			}
+			if !used {
+				t.Errorf("%s: nobody asks for the word %q", c.words, key)
+			}
+		}
+	}
+}
+
+// All languages have the same words with the same holes to fill.
+func TestLanguagesAreEqual(t *testing.T) {
+	hole := regexp.MustCompile(`\{(\w+)\}`)
+	holes := func(s string) string {
+		seen := map[string]bool{}
+		for _, m := range hole.FindAllStringSubmatch(s, -1) {
+			seen[m[1]] = true
+		}
+		return strings.Join(slices.Sorted(maps.Keys(seen)), " ")
+	}
+	for _, dir := range []string{"static/lang/", "static/door/lang/"} {
+		en, de := wordsOf(t, dir+"en.mjs"), wordsOf(t, dir+"de.mjs")
+		for key, words := range en {
+			other, ok := de[key]
+			if !ok {
+				t.Errorf("%sde.mjs has no %q", dir, key)
+			} else if holes(words) != holes(other) {
+				t.Errorf("%s %s: %q against %q", dir, key, words, other)
+			}
+		}
+		if len(en) != len(de) || len(en) < 20 {
+			t.Errorf("%s: %d words in English, %d in German", dir, len(en), len(de))
+		}
+	}
+}
+
+// wordsOf reads a catalogue: the rest of the line by key.
+func wordsOf(t *testing.T, name string) map[string]string {
+	t.Helper()
+	data, err := static.ReadFile(name)
 	if err != nil {
 		t.Fatal(err)
 	}
+	have := make(map[string]string)
 	for _, m := range keyPattern.FindAllSubmatch(data, -1) {
-		have[string(m[1])] = true
+		if _, twice := have[string(m[1])]; twice {
+			t.Errorf("%s: %q stands twice", name, m[1])
+		}
+		have[string(m[1])] = string(m[2])
 	}
+	return have
+}
+
+// sourceOf is the code of all modules under dir but the languages.
+func sourceOf(t *testing.T, dir, without string) string {
+	t.Helper()
 	var source strings.Builder
-	err = fs.WalkDir(static, "static", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(name, ".mjs") || strings.HasPrefix(name, "static/lang/") {
+	err := fs.WalkDir(static, dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(name, ".mjs") || strings.Contains(name, "/lang/") || strings.HasPrefix(name, without) {
 			return err
 		}
 		data, err := fs.ReadFile(static, name)
@@ -276,23 +409,7 @@ func TestWordsAreUsedAndExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	code := source.String()
-	for _, m := range usedPattern.FindAllStringSubmatch(code, -1) {
-		if !have[m[1]] {
-			t.Errorf("no word is called %q", m[1])
-		}
-	}
-	// Words asked for by a computed name: t(`state.${...}`) and the like.
-	families := regexp.MustCompile("`([a-z_.]+\\.|[a-z_.]+_)\\$\\{").FindAllStringSubmatch(code, -1)
-	for key := range have {
-		used := strings.Contains(code, "'"+key+"'")
-		for _, f := range families {
-			used = used || strings.HasPrefix(key, f[1])
-		}
-		if !used {
-			t.Errorf("nobody asks for the word %q", key)
-		}
-	}
+	return source.String()
 }
 
 // Whatever a client sends, the answer is one of four, and carries the
@@ -312,7 +429,8 @@ func FuzzHandler(f *testing.F) {
 		default:
 			t.Fatalf("status %d", w.Code)
 		}
-		if w.Header().Get("Content-Security-Policy") != CSP {
+		part := w.Code < 400 && partTypes[filepath.Ext(path)]
+		if w.Header().Get("Content-Security-Policy") != CSP && !part || w.Header().Get("X-Content-Type-Options") != "nosniff" {
 			t.Fatal("no content policy")
 		}
 		if w.Header().Get("Content-Encoding") == "gzip" && !acceptsGzip(encoding) {

@@ -36,6 +36,34 @@ func (r *Roster) met(chain identity.Chain) {
 	}
 }
 
+// Confirmed reports whether an admin's final certificate for this node is
+// known.
+func (r *Roster) Confirmed() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.own != nil && (!r.own.Provisional() || r.state.finalNode(r.own.Leaf().NodeID()) != nil)
+}
+
+// OwnUntil returns when the certificate that Hello gives away ends.
+func (r *Roster) OwnUntil() (time.Time, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.own == nil {
+		return time.Time{}, false
+	}
+	return r.ownBest().Until(), true
+}
+
+// ownBest is this node's chain, the final one if it is known. The lock is
+// held.
+func (r *Roster) ownBest() identity.Chain {
+	best := r.own
+	if o := r.state.finalNode(best.Leaf().NodeID()); o != nil && o.number > certNumber(best.Leaf(), best.Parents().Leaf()) {
+		best = o.chain
+	}
+	return best
+}
+
 // Hello returns the chain that proves this node to a neighbour, at most 4
 // KiB: the final one once an admin has issued it. It is nil before SetOwn.
 func (r *Roster) Hello() []byte {
@@ -44,11 +72,7 @@ func (r *Roster) Hello() []byte {
 	if r.own == nil {
 		return nil
 	}
-	best := r.own
-	if o := r.state.finalNode(best.Leaf().NodeID()); o != nil && o.number > certNumber(best.Leaf(), best.Parents().Leaf()) {
-		best = o.chain
-	}
-	return best.Marshal()
+	return r.ownBest().Marshal()
 }
 
 // finalNode returns the certificate that an admin issued to a node, if known.

@@ -93,6 +93,12 @@ func (c *Clock) Confirm(t time.Time) (agrees bool) {
 	return agrees
 }
 
+// Vouch takes somebody's word that the local clock is right as it stands, such
+// as the kernel's that NTP or GPS disciplines it.
+func (c *Clock) Vouch() {
+	c.Confirm(c.now())
+}
+
 func (c *Clock) raise(t time.Time) { c.floor, c.mark = t.Round(0), c.now() }
 
 // Floor returns what to keep for the next start: the floor moved on by the

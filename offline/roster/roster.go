@@ -70,12 +70,15 @@ type Roster struct {
 	mu      sync.RWMutex
 	secrets map[uint32]identity.NetworkSecret
 	newest  uint32
-	own     identity.Chain // this node's chain
-	state   state
-	budget  budget
-	parked  map[string][]*object // applied objects by the issuer they wait for
-	waiting map[[32]byte]bool    // their sums
-	changed chan struct{}
+	// vouchers are the secrets that an admin's word is known for; only those
+	// are handed over.
+	vouchers map[uint32]Generation
+	own      identity.Chain // this node's chain
+	state    state
+	budget   budget
+	parked   map[string][]*object // applied objects by the issuer they wait for
+	waiting  map[[32]byte]bool    // their sums
+	changed  chan struct{}
 }
 
 // New returns an empty roster of the network that root makes. clock judges
@@ -84,7 +87,7 @@ type Roster struct {
 func New(root *identity.RootRecord, secrets []identity.NetworkSecret, clock identity.Clock, log *slog.Logger) *Roster {
 	r := &Roster{
 		root: root, clock: clock, log: log, verifier: identity.NewVerifier(root, verifierSize), started: time.Now(),
-		secrets: map[uint32]identity.NetworkSecret{}, state: newState(), budget: budget{},
+		secrets: map[uint32]identity.NetworkSecret{}, vouchers: map[uint32]Generation{}, state: newState(), budget: budget{},
 		parked: map[string][]*object{}, waiting: map[[32]byte]bool{}, changed: make(chan struct{}),
 	}
 	for _, s := range secrets {
@@ -108,11 +111,9 @@ func (r *Roster) addSecret(s identity.NetworkSecret) {
 	r.secrets[s.Generation] = s
 	r.newest = max(r.newest, s.Generation)
 	for len(r.secrets) > maxSecrets {
-		oldest := r.newest
-		for g := range r.secrets {
-			oldest = min(oldest, g)
-		}
+		oldest := r.oldestSecret()
 		delete(r.secrets, oldest)
+		delete(r.vouchers, oldest)
 	}
 }
 

@@ -59,6 +59,22 @@ func (r *Roster) User(id identity.UserID) (User, bool) {
 	return r.user(id)
 }
 
+// ByKey finds the user whose current certificate is for key, and its chain. A
+// user who is frozen is not found: an admin has to decide first.
+func (r *Roster) ByKey(key identity.PublicKey) (identity.UserID, identity.Chain, bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	id, ok := r.state.userKeys[key.ID()]
+	if !ok {
+		return id, nil, false
+	}
+	certs := r.current(id)
+	if len(certs) != 1 || certs[0].cert.Key != key {
+		return id, nil, false
+	}
+	return id, slices.Clone(certs[0].chain), true
+}
+
 // ByName returns the users with a display name, capitals aside. Names are not
 // unique: nobody hands them out.
 func (r *Roster) ByName(name string) []User {

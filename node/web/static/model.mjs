@@ -8,17 +8,17 @@ import { stream } from './lib/events.mjs';
 const PAGE = 50; // messages asked for at once
 const POLL_MS = 5000;
 const STATUS_MS = 30000;
+const MOST_FILES = 200; // in one answer
 const KEPT_MESSAGES = 2000; // of one conversation in memory
 
 const blank = () => ({
   me: null, status: null, banner: null, version: null, outdated: false,
   connection: 'connecting', // live, polling, down
-  conversations: null, users: null, nodes: null, failures: [],
+  conversations: null, users: null, nodes: null, contacts: null, files: null, failures: [],
   threads: new Map(), // conversation id -> {messages, more, fresh}
   drafts: new Map(), // peer id -> {text, precedence, ttl}
   uploads: new Map(), // peer id -> [{name, size, sent, error, abort}]
   open: null, // the conversation on the screen
-  dismissed: new Set(), // failures the user has seen and put aside until the page is loaded anew
 });
 
 export const state = blank();
@@ -77,7 +77,7 @@ export function forget() {
   for (const list of state.uploads.values()) list.forEach((u) => u.abort?.());
   readAsked.clear();
   Object.assign(state, blank(), { version: state.version });
-  changed('session', 'conversations', 'thread', 'users', 'nodes', 'failures', 'connection', 'status', 'uploads');
+  changed('session', 'conversations', 'thread', 'users', 'nodes', 'contacts', 'files', 'failures', 'connection', 'status', 'uploads');
 }
 
 /** Stops following, keeps what is shown and typed: the session is gone, the user may come back. */
@@ -146,7 +146,7 @@ function onEvent(event) {
     case 'message': case 'state': case 'file': onMessage(event.type, data.message ?? data); break;
     case 'banner': setBanner(data.banner ?? data); break;
     case 'contact': soon('users'); soon('conversations'); break;
-    case 'link': soon('nodes'); soon('status'); break;
+    case 'link': soon('nodes'); soon('contacts'); soon('status'); break;
     case 'reset': refresh().catch(() => {}); break; // the node no longer has the events in between
     default: // hello, and what a later version may tell
   }
@@ -165,17 +165,19 @@ function onMessage(type, m) {
     changed('conversations');
   }
   if (type !== 'file') soon('conversations');
+  if (state.files && (m.type === 'file' || state.files.messages.some((x) => x.id === m.id))) soon('files');
   onFailure(m);
   if (type === 'state') soon('failures');
 }
 
 const STUCK = ['failed', 'expired', 'waiting-for-keys'];
+const isStuck = (m) => STUCK.includes(m.state) && !m.dismissed;
 
 /** Keeps the list of failures true while the node is asked for the new one. */
 function onFailure(m) {
   const i = state.failures.findIndex((f) => f.id === m.id);
   if (i < 0) return;
-  if (STUCK.includes(m.state)) state.failures[i] = { ...state.failures[i], ...m };
+  if (isStuck(m)) state.failures[i] = { ...state.failures[i], ...m };
   else state.failures.splice(i, 1);
   changed('failures');
 }
@@ -223,6 +225,8 @@ const refreshers = {
   conversations: part('conversations', api.conversations),
   users: part('users', api.users),
   nodes: part('nodes', async () => join(await api.peers(), await api.links())),
+  contacts: part('contacts', api.contacts),
+  files: part('files', () => api.files(undefined, Math.max(PAGE, Math.min(MOST_FILES, state.files?.messages.length ?? 0)))),
   failures: part('failures', api.failures),
   status: refreshStatus,
   thread: async () => { if (state.open) await loadNewest(state.open); },
@@ -253,7 +257,7 @@ export function soon(part) {
 export async function refresh() {
   if (!state.me) return;
   const parts = ['conversations', 'users', 'failures', 'status', 'thread'];
-  if (state.nodes) parts.push('nodes');
+  for (const p of ['nodes', 'contacts', 'files']) if (state[p]) parts.push(p);
   const outcomes = await Promise.allSettled(parts.map((p) => refreshers[p]()));
   const bad = outcomes.find((o) => o.status === 'rejected' && o.reason.code === 'unreachable');
   if (bad) throw bad.reason;
@@ -470,13 +474,14 @@ export async function act(action, id) {
   return m;
 }
 
-/** The messages that cannot go on and were not put aside. */
-export const stuck = () => state.failures.filter((m) => !state.dismissed.has(m.id));
-
-export function dismiss(id) {
-  state.dismissed.add(id);
-  changed('failures');
+/** Says that the user compared somebody's key, or has taken note of it. */
+export async function trust(user, verified) {
+  await api.trust(user.id, user.fingerprint, verified);
+  await refreshers.users();
 }
+
+/** The messages that cannot go on and were not put aside. */
+export const stuck = () => state.failures.filter(isStuck);
 
 /** Puts the text of a message that ended into the draft to the same person. */
 export function writeAgain(m) {
@@ -486,8 +491,13 @@ export function writeAgain(m) {
   changed('drafts');
 }
 
-/** The newest messages of all conversations, for the files screen; bounded. */
-export async function gather(limit = 50) {
-  const all = (state.conversations ?? []).slice(0, limit);
-  await Promise.allSettled(all.filter((c) => !state.threads.get(c.id)?.fresh).map((c) => loadNewest(c.id)));
+/** Files older than those on the screen. */
+export async function loadOlderFiles() {
+  const held = state.files?.messages ?? [];
+  if (!held.length) return;
+  const { messages, more } = await api.files(held.at(-1).id, PAGE);
+  const known = new Set(held.map((m) => m.id));
+  const fresh = messages.filter((m) => !known.has(m.id));
+  state.files = { messages: [...held, ...fresh].slice(0, KEPT_MESSAGES), more: more && fresh.length > 0 };
+  changed('files');
 }

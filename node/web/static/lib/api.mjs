@@ -84,12 +84,19 @@ export const session = () => call('GET', '/session', { quiet: true });
 export const login = (user, password) => call('POST', '/session', { body: { user, password }, quiet: true });
 export const logout = () => call('DELETE', '/session', { quiet: true });
 export const users = async () => listed(await call('GET', '/users'), 'users');
+export const trust = (user, fingerprint, verified) => call('POST', `/users/${id(user)}/key`, { body: { fingerprint, verified } });
 export const peers = async () => listed(await call('GET', '/peers'), 'peers');
 export const links = async () => listed(await call('GET', '/links'), 'links');
+export const contacts = async () => listed(await call('GET', '/contacts'), 'contacts');
 export const conversations = async () => listed(await call('GET', '/conversations'), 'conversations');
 /** A page of a conversation, the newest last: {messages, more}. */
 export const messages = async (conversation, before, limit) => {
   const answer = await call('GET', `/conversations/${id(conversation)}/messages${query({ before, limit })}`);
+  return { messages: listed(answer, 'messages'), more: answer?.more === true };
+};
+/** A page of the files of all conversations, the newest first: {messages, more}. */
+export const files = async (before, limit) => {
+  const answer = await call('GET', `/files${query({ before, limit })}`);
   return { messages: listed(answer, 'messages'), more: answer?.more === true };
 };
 export const failures = async () => listed(await call('GET', '/failures'), 'messages');
@@ -97,6 +104,7 @@ export const message = (m) => call('GET', `/messages/${id(m)}`);
 export const why = (m) => call('GET', `/messages/${id(m)}/why`);
 export const retry = (m) => call('POST', `/messages/${id(m)}/retry`);
 export const recall = (m) => call('POST', `/messages/${id(m)}/recall`);
+export const dismiss = (m) => call('POST', `/messages/${id(m)}/dismiss`);
 export const read = (m) => call('POST', `/messages/${id(m)}/read`);
 export const send = (draft, once) => call('POST', '/messages', { body: draft, once });
 export const sendLocation = (draft, once) => call('POST', '/locations', { body: draft, once });

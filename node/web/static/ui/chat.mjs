@@ -4,7 +4,8 @@ import { icon } from '../lib/icons.mjs';
 import { currentLanguage, day, t } from '../lib/i18n.mjs';
 import * as model from '../model.mjs';
 import { state } from '../model.mjs';
-import { announce, button, errorText, isOwn, name, nameText, nameWarning, shortID } from './parts.mjs';
+import { announce, button, errorText, iconButton, isOwn, name, nameText, nameWarning, shortID } from './parts.mjs';
+import { compareKey, keyNotice } from './person.mjs';
 import { avatar } from './chats.mjs';
 import { foldAll, messageItem, signature } from './message.mjs';
 import { composer } from './composer.mjs';
@@ -68,15 +69,16 @@ function adopt(view) {
 
 function paintHead(view) {
   const p = person(view);
-  const sig = JSON.stringify([p, known(view)?.has_keys, currentLanguage()]);
+  const sig = JSON.stringify([p, known(view), currentLanguage()]);
   if (view.headSignature === sig) return;
   view.headSignature = sig;
   const noKeys = known(view)?.has_keys === false;
   replace(view.head,
     h('div', { class: 'chat-title' },
       h('a', { class: 'icon-button back', href: '#/chats', 'aria-label': t('chat.back') }, icon('back')),
-      avatar(p), h('div', { class: 'chat-who' }, h('h1', name(p)), h('code', shortID(p.id)))),
-    nameWarning(p),
+      avatar(p), h('div', { class: 'chat-who' }, h('h1', name(p)), h('code', shortID(p.id))),
+      known(view)?.fingerprint ? iconButton(known(view).verified ? 'shield' : 'key', t('key.title', { name: nameText(p) }), () => compareKey(p.id), { class: known(view).verified ? 'icon-button set end' : 'icon-button end' }) : null),
+    nameWarning(p), keyNotice(known(view)),
     noKeys ? h('p', { class: 'notice' }, icon('waiting-for-keys'), h('span', t('chat.no_keys', { name: nameText(p) }))) : null);
 }
 

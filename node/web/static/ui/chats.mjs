@@ -4,13 +4,13 @@ import { icon } from '../lib/icons.mjs';
 import * as text from '../lib/text.mjs';
 import { currentLanguage, number, shortTime, t } from '../lib/i18n.mjs';
 import { on, state } from '../model.mjs';
-import { hasTwin, isOwn, name, nameText, precedenceOf, shortID, stateMark } from './parts.mjs';
+import { emptyState, hasTwin, isOwn, linkButton, name, nameText, precedenceOf, shortID, stateMark } from './parts.mjs';
 
 /** Builds the list pane. Returns {el, search, leave} where search is its input. */
 export function chatList() {
   const search = h('input', { type: 'search', id: 'search', class: 'search-input', placeholder: t('chats.search'), 'aria-label': t('chats.search'), autocomplete: 'off', spellcheck: 'false', maxlength: 100 });
   const list = h('ul', { class: 'rows', id: 'chat-list' });
-  const note = h('p', { class: 'empty', hidden: true });
+  const note = h('div', { hidden: true });
   const el = h('section', { class: 'list-pane', 'aria-label': t('chats.title') },
     h('header', { class: 'pane-head' }, h('h1', t('chats.title')), h('div', { class: 'search' }, icon('search'), search)), list, note);
   const update = () => paint(list, note, search.value);
@@ -48,7 +48,13 @@ function paint(list, note, search) {
   reconcile(list, items, (i) => (i.c ? `c${i.c.id}` : `u${i.u.id}`),
     (i) => JSON.stringify([i, here === hrefOf(i), currentLanguage(), i.c?.last && shortTime(i.c.last.sent), hasTwin(i.c?.with ?? i.u)]), (i) => (i.c ? conversationRow(i.c, here) : personRow(i.u, here)));
   note.hidden = items.length > 0;
-  if (!items.length) replace(note, state.conversations === null ? t('chats.loading') : wanted ? t('chats.found_none', { what: text.label(search, 40) }) : t('chats.empty'));
+  if (!items.length) replace(note, nothing(wanted, search));
+}
+
+function nothing(wanted, typed) {
+  if (state.conversations === null) return h('p', { class: 'empty' }, t('chats.loading'));
+  if (wanted) return h('p', { class: 'empty' }, t('chats.found_none', { what: text.label(typed, 40) }));
+  return emptyState('chats', t('chats.empty_title'), t('chats.empty'), linkButton(t('nav.people'), '#/people', { kind: 'primary', iconName: 'people' }));
 }
 
 const hrefOf = (i) => (i.c ? `#/chats/c/${encodeURIComponent(i.c.id)}` : `#/chats/u/${encodeURIComponent(i.u.id)}`);

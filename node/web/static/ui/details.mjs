@@ -2,7 +2,7 @@
 import { h, replace } from '../lib/dom.mjs';
 import { icon } from '../lib/icons.mjs';
 import * as text from '../lib/text.mjs';
-import { ago, fullTime, number, span, t, until } from '../lib/i18n.mjs';
+import { ago, bytes, fullTime, has, number, span, t, until } from '../lib/i18n.mjs';
 import * as api from '../lib/api.mjs';
 import { act, on, state } from '../model.mjs';
 import { aged, announce, button, dialog, errorText, facts, isOwn, hintText, name, precedenceOf, reasonText, shortID, stateMark, stateMeaning } from './parts.mjs';
@@ -83,21 +83,44 @@ function way(m) {
   }));
 }
 
-/** A field of the explanation: a string, or a list of strings. */
-const lines = (v) => (Array.isArray(v) ? v : [v]).map((x) => (typeof x === 'string' ? text.label(x, 500) : '')).filter(Boolean).slice(0, 40);
+/**
+ * A part of the explanation as lines: what the node said as a code, in the
+ * user's language where we have it, else in the node's own words.
+ */
+function lines(w, part) {
+  const list = (v) => (Array.isArray(v) ? v : v === undefined || v === null ? [] : [v]).slice(0, 40);
+  const codes = list(w[`${part}_said`]);
+  return list(w[part]).map((plain, i) => said(codes[i]) || (typeof plain === 'string' ? text.label(plain, 500) : '')).filter(Boolean);
+}
+
+function said(sentence) {
+  const key = `why.${sentence?.code}`;
+  if (!has(key)) return '';
+  const params = {};
+  for (const [k, v] of Object.entries(sentence.args ?? {})) params[k] = argument(k, v);
+  return t(key, params);
+}
+
+/** Seconds and bytes are told by their names; whatever else is text of a peer or the node. */
+function argument(name, v) {
+  if (typeof v === 'number') return name.endsWith('_s') ? span(v) : name.endsWith('_bytes') ? bytes(v) : v;
+  if (name === 'precedence') return String(v).toUpperCase().slice(0, 20);
+  return text.label([].concat(v).slice(0, 16).join(', '), 300);
+}
 
 function explanation(view, m) {
   if (view.error) return h('p', { class: 'error' }, icon('warn'), h('span', errorText(view.error)));
   if (!view.why) return h('p', { class: 'quiet', role: 'status' }, t('details.asking'));
   const w = view.why;
   const reason = m ? reasonText(m) : '';
-  const todo = lines(w.todo)[0] ?? (m ? hintText(m) : '');
-  const known = lines(w.facts);
+  const todo = lines(w, 'todo')[0] ?? (m ? hintText(m) : '');
+  const known = lines(w, 'facts');
+  const next = lines(w, 'next');
   return h('section', { class: 'why', id: 'why' },
-    lines(w.summary).map((s) => h('p', { class: 'why-summary', dir: 'auto' }, s)),
+    lines(w, 'summary').map((s) => h('p', { class: 'why-summary', dir: 'auto' }, s)),
     reason ? [h('h3', t('details.reason')), h('p', { class: 'reason', dir: 'auto' }, icon('warn'), h('span', reason))] : null,
     todo ? [h('h3', t('details.todo')), h('p', { dir: 'auto' }, todo)] : null,
-    lines(w.next).length ? [h('h3', t('details.next')), lines(w.next).map((s) => h('p', { dir: 'auto' }, s))] : null,
+    next.length ? [h('h3', t('details.next')), next.map((s) => h('p', { dir: 'auto' }, s))] : null,
     known.length ? [h('h3', t('details.facts')), h('ul', { class: 'why-facts' }, known.map((f) => h('li', { dir: 'auto' }, f)))] : null);
 }
 

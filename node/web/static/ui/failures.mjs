@@ -2,7 +2,7 @@
 import { h, replace } from '../lib/dom.mjs';
 import { icon } from '../lib/icons.mjs';
 import { ago, t } from '../lib/i18n.mjs';
-import { act, dismiss, on, stuck, writeAgain } from '../model.mjs';
+import { act, on, stuck, writeAgain } from '../model.mjs';
 import { aged, announce, button, dialog, errorText, hintText, name, nameText, precedenceChip, precedenceOf, reasonText, stateMark, stateMeaning } from './parts.mjs';
 import { preview } from './chats.mjs';
 import { canRecall, canRetry } from './details.mjs';
@@ -93,9 +93,9 @@ function buttons(view, m, body, close) {
     h('div', { class: 'actions' },
       canRetry(m) ? button(t('details.retry'), run('retry', t('details.retried')), { kind: 'primary', iconName: 'up', 'data-focus': 'retry' }) : null,
       canRecall(m) ? button(t('details.recall'), run('recall', t('details.recalled')), { iconName: 'recalled', 'data-focus': 'recall' }) : null,
-      m.state === 'expired' && m.text ? button(t('failures.again'), () => { writeAgain(m); dismiss(m.id); open(); }, { kind: 'primary', iconName: 'send', 'data-focus': 'again' }) : null,
+      m.state === 'expired' && m.text ? button(t('failures.again'), () => { writeAgain(m); act('dismiss', m.id).catch(() => {}); open(); }, { kind: 'primary', iconName: 'send', 'data-focus': 'again' }) : null,
       button(t('failures.open'), open, { iconName: 'chats', 'data-focus': 'open' }),
-      m.state === 'failed' ? null : button(t('failures.dismiss'), () => dismiss(m.id), { iconName: 'close', 'data-focus': 'dismiss' })),
+      button(t('failures.dismiss'), run('dismiss', t('failures.dismissed')), { iconName: 'close', 'data-focus': 'dismiss' })),
     stuck().length > 1 ? h('div', { class: 'actions steps' },
       button(t('failures.previous'), step(-1), { 'data-focus': 'previous' }), button(t('failures.next'), step(1), { 'data-focus': 'next' })) : null,
   ];

@@ -1,4 +1,4 @@
-// All files of the newest messages, with how much of each is here.
+// The files of all conversations, with how much of each is here.
 import { h, reconcile, replace } from '../lib/dom.mjs';
 import { icon } from '../lib/icons.mjs';
 import * as text from '../lib/text.mjs';
@@ -6,34 +6,45 @@ import { ago, currentLanguage, t } from '../lib/i18n.mjs';
 import * as api from '../lib/api.mjs';
 import * as model from '../model.mjs';
 import { state } from '../model.mjs';
-import { aged, bytes, isOwn, nameText, percent, percentText, progress, stateMark } from './parts.mjs';
+import { aged, button, bytes, emptyState, errorText, isOwn, linkButton, nameText, percent, percentText, progress, stateMark } from './parts.mjs';
 
 export function filesView() {
   const search = h('input', { type: 'search', class: 'search-input', placeholder: t('files.search'), 'aria-label': t('files.search'), autocomplete: 'off', spellcheck: 'false', maxlength: 100 });
   const list = h('ul', { class: 'rows cards' });
-  const note = h('p', { class: 'empty', hidden: true });
-  const el = h('section', { class: 'page files' }, h('header', { class: 'pane-head' }, h('h1', t('files.title')), h('div', { class: 'search' }, icon('search'), search)), list, note, h('p', { class: 'quiet page-note' }, t('files.note')));
-  let loading = true;
+  const note = h('div', { hidden: true });
+  const more = button(t('files.older'), () => older(more, error), { kind: 'quiet', hidden: true });
+  const error = h('p', { class: 'error', role: 'alert' });
+  const el = h('section', { class: 'page files' }, h('header', { class: 'pane-head' }, h('h1', t('files.title')), h('div', { class: 'search' }, icon('search'), search)), list, note, error, more);
   const paint = () => {
     const wanted = text.sameness(search.value);
-    const files = all().filter((m) => !wanted || text.sameness(m.file.name).includes(wanted));
+    const files = (state.files?.messages ?? []).filter((m) => m.file && (!wanted || text.sameness(m.file.name).includes(wanted)));
     reconcile(list, files, (m) => m.id, (m) => JSON.stringify([m, currentLanguage()]), row);
+    more.hidden = !state.files?.more;
     note.hidden = files.length > 0;
-    if (!files.length) replace(note, loading ? t('chats.loading') : wanted ? t('chats.found_none', { what: text.label(search.value, 40) }) : t('files.empty'));
+    if (!files.length) replace(note, nothing(wanted, search.value));
   };
   search.addEventListener('input', paint);
-  const leave = model.on(['thread', 'session'], paint);
-  const gather = () => model.gather().then(() => { loading = false; paint(); });
-  const stop = model.on('conversations', gather);
-  gather();
+  const leave = model.on(['files', 'session'], paint);
+  model.soon('files');
   paint();
-  return { el, search, leave: () => { leave(); stop(); } };
+  return { el, search, leave };
 }
 
-function all() {
-  const files = [];
-  for (const thread of state.threads.values()) for (const m of thread.messages) if (m.type === 'file' && m.file) files.push(m);
-  return files.sort((a, b) => (Date.parse(b.received ?? b.sent) || 0) - (Date.parse(a.received ?? a.sent) || 0));
+function nothing(wanted, typed) {
+  if (state.files === null) return h('p', { class: 'empty' }, t('chats.loading'));
+  if (wanted) return h('p', { class: 'empty' }, t('chats.found_none', { what: text.label(typed, 40) }));
+  return emptyState('files', t('files.empty_title'), t('files.empty'), linkButton(t('nav.chats'), '#/chats', { iconName: 'chats' }));
+}
+
+async function older(more, error) {
+  more.disabled = true;
+  replace(error);
+  try {
+    await model.loadOlderFiles();
+  } catch (e) {
+    replace(error, icon('warn'), h('span', errorText(e)));
+  }
+  more.disabled = false;
 }
 
 function row(m) {
@@ -47,8 +58,8 @@ function row(m) {
       h('span', { class: 'row-top' }, h('bdi', { class: 'file-name' }, shown), h('span', { class: 'row-time' }, bytes(Number(f.size)))),
       h('span', { class: 'row-bottom wrap' }, stateMark(m), h('span', { class: 'row-text' }, t(own ? 'files.to' : 'files.from', { name: nameText(own ? m.to : m.from) }), ' · ', aged(m.sent, ago))),
       f.complete ? null : h('div', { class: 'file-bar' }, progress(Number(f.have), Number(f.total), t('file.progress', { n, name: shown })), h('span', percentText(n))),
-      f.complete ? null : h('p', { class: 'quiet' }, Number(f.have) ? t('file.partial', { done: bytes(Number(f.have)), total: bytes(Number(f.total)) }) : t('file.waiting')),
-      h('div', { class: 'actions' },
-        f.complete ? h('a', { class: 'button', href: api.fileURL(m.id), download: text.fileName(f.name), 'aria-label': t('file.download_name', { name: shown }) }, icon('download'), h('span', t('file.download'))) : null,
-        h('a', { class: 'button', href: `#/chats/c/${encodeURIComponent(m.conversation)}` }, icon('chats'), h('span', t('files.open'))))));
+      f.complete ? null : h('p', { class: 'quiet' }, Number(f.have) ? t('file.partial', { done: bytes(Number(f.have)), total: bytes(Number(f.total)) }) : t('file.waiting'))),
+    h('div', { class: 'actions' },
+      f.complete ? h('a', { class: 'button', href: api.fileURL(m.id), download: text.fileName(f.name), 'aria-label': t('file.download_name', { name: shown }) }, icon('download'), h('span', t('file.download'))) : null,
+      h('a', { class: 'button', href: `#/chats/c/${encodeURIComponent(m.conversation)}` }, icon('chats'), h('span', t('files.open')))));
 }

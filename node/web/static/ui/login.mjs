@@ -45,6 +45,7 @@ function build({ again, user }) {
         field('login-password', t('login.password'), password),
         h('label', { class: 'check', for: 'login-show' }, show, h('span', t('login.show'))),
         error, submitButton,
+        h('p', { class: 'login-door' }, h('a', { id: 'login-door', class: 'button quiet', href: '/c/' }, t('door.code'))),
         h('p', { class: 'quiet' }, t('login.intro')))));
   return { el, name, password, error, submitButton, where };
 }

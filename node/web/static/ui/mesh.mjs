@@ -5,28 +5,43 @@ import * as text from '../lib/text.mjs';
 import { ago, currentLanguage, now, span, t } from '../lib/i18n.mjs';
 import * as model from '../model.mjs';
 import { state } from '../model.mjs';
-import { aged, bytes, facts, shortID } from './parts.mjs';
+import { carried, history } from './contacts.mjs';
+import { aged, emptyState, shortID } from './parts.mjs';
 
 const DRAWN = 12; // neighbours in the picture; the cards have all
-const DAY_MS = 86400000;
 
 export function meshView() {
   const picture = h('div', { class: 'mesh-picture' });
   const list = h('ul', { class: 'rows cards', id: 'mesh-list' });
-  const note = h('p', { class: 'empty', hidden: true });
-  const el = h('section', { class: 'page mesh' }, h('header', { class: 'pane-head' }, h('h1', t('mesh.title'))), picture, h('h2', t('mesh.near')), list, note);
+  const past = h('div', { class: 'past' });
+  const [near, lately] = [h('h2', t('mesh.near')), h('h2', t('mesh.contacts'))];
+  const note = h('div', { hidden: true });
+  const el = h('section', { class: 'page mesh' }, h('header', { class: 'pane-head' }, h('h1', t('mesh.title'))), note,
+    h('div', { class: 'mesh-top' }, picture, h('section', { class: 'mesh-past' }, lately, past)), near, list);
   const paint = () => {
     const nodes = sorted(state.nodes ?? []);
     note.hidden = nodes.length > 0;
-    if (!nodes.length) replace(note, state.nodes === null ? t('chats.loading') : t('mesh.empty'));
+    near.hidden = nodes.length === 0;
+    if (!nodes.length) replace(note, state.nodes === null ? h('p', { class: 'empty' }, t('chats.loading')) : emptyState('mesh', t('mesh.empty_title'), t('mesh.empty')));
     replace(picture, drawing(nodes));
     reconcile(list, nodes, (n) => n.id, (n) => JSON.stringify([n, currentLanguage()]), card);
   };
-  const leave = model.on(['nodes', 'status', 'session'], paint);
-  const timer = setInterval(() => model.soon('nodes'), 10000); // counters have no events
-  model.soon('nodes');
+  const paintPast = () => {
+    const open = past.querySelector('details')?.open ?? false;
+    const focused = past.contains(document.activeElement);
+    const drawn = history(state.contacts ?? []);
+    lately.hidden = !drawn;
+    replace(past, drawn);
+    if (drawn) past.querySelector('details').open = open;
+    if (drawn && focused) past.querySelector('summary').focus();
+  };
+  const leaves = [model.on(['nodes', 'status', 'session'], paint), model.on(['contacts', 'session'], paintPast)];
+  const ask = () => { model.soon('nodes'); model.soon('contacts'); };
+  const timer = setInterval(ask, 10000); // counters have no events
+  ask();
   paint();
-  return { el, leave: () => { leave(); clearInterval(timer); } };
+  paintPast();
+  return { el, leave: () => { leaves.forEach((f) => f()); clearInterval(timer); } };
 }
 
 const sorted = (nodes) => [...nodes].sort((a, b) => Number(Boolean(b.up)) - Number(Boolean(a.up)) || (Date.parse(b.last_heard) || 0) - (Date.parse(a.last_heard) || 0));
@@ -47,8 +62,8 @@ const linkClass = (n) => (CLASSES.includes(n.class) ? n.class : 'other');
 // ---- the picture -------------------------------------------------------------
 
 // Drawn at about the size it is shown, so that its words stay legible.
-const WIDE = { width: 640, height: 300, rx: 235, ry: 100 };
-const NARROW = { width: 360, height: 290, rx: 122, ry: 92 };
+const WIDE = { width: 520, height: 300, rx: 180, ry: 98 };
+const NARROW = { width: 360, height: 244, rx: 122, ry: 70 };
 
 function drawing(nodes) {
   const shown = nodes.slice(0, DRAWN);
@@ -87,31 +102,10 @@ function card(n) {
       h('span', { class: `mark ${c === 'up' ? 'good' : 'wait'}` }, icon(c), t(`mesh.${c}`)),
       h('bdi', { class: 'node-name' }, nodeName(n)), h('code', shortID(n.id)), h('span', { class: 'chip' }, className(n))),
     h('p', { class: 'node-line' }, since, ' · ', n.last_heard ? aged(n.last_heard, (time) => t('mesh.heard', { ago: ago(time) })) : t('mesh.never')),
-    facts([
-      [t('mesh.tx'), Number.isFinite(n.tx_bytes) ? bytes(n.tx_bytes) : null],
-      [t('mesh.rx'), Number.isFinite(n.rx_bytes) ? bytes(n.rx_bytes) : null],
-      [t('mesh.address'), addresses(n)],
-    ]),
-    contacts(n));
+    h('p', { class: 'node-line carried-line' }, Number.isFinite(n.tx_bytes) ? carried(n.tx_bytes, n.rx_bytes) : null, addresses(n)));
 }
 
 function addresses(n) {
   const list = n.addr ? [n.addr] : n.addrs ?? [];
   return list.length ? h('code', text.label(list.slice(0, 3).join(', '), 120)) : null;
 }
-
-/** The contacts of the last day as a strip, when the node tells them: [{start, end?}]. */
-function contacts(n) {
-  if (!Array.isArray(n.contacts)) return null;
-  const from = now() - DAY_MS;
-  const parts = n.contacts.map((c) => [Math.max(from, Date.parse(c.start)), Math.min(now(), c.end ? Date.parse(c.end) : now())]).filter(([a, b]) => b > a).slice(-200);
-  const total = parts.reduce((s, [a, b]) => s + b - a, 0) / 1000;
-  const words = t('mesh.contacts_text', { n: parts.length, span: span(total) });
-  return h('figure', { class: 'contacts' }, h('figcaption', t('mesh.contacts')),
-    svg('svg', { class: 'contacts-svg', viewBox: '0 0 1440 40', preserveAspectRatio: 'none', role: 'img', 'aria-label': words },
-      svg('rect', { class: 'track', x: 0, y: 12, width: 1440, height: 16 }),
-      parts.map(([a, b]) => svg('rect', { class: 'contact', x: fixed((a - from) / 60000), y: 2, width: fixed(Math.max(4, (b - a) / 60000)), height: 36 }))),
-    h('p', { class: 'contacts-axis', 'aria-hidden': 'true' }, h('span', t('mesh.ago24')), h('span', words), h('span', t('mesh.now'))));
-}
-
-const fixed = (v) => v.toFixed(2);

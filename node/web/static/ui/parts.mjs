@@ -139,6 +139,20 @@ export function button(label, onclick, { kind = '', iconName, ...attributes } = 
   return h('button', { type: 'button', class: `button ${kind}`.trim(), onclick, ...attributes }, iconName ? icon(iconName) : null, h('span', label));
 }
 
+/**
+ * What a screen says while there is nothing on it: what will be here, and the
+ * next step. actions are links or buttons.
+ */
+export function emptyState(iconName, title, words, ...actions) {
+  return h('div', { class: 'empty-state' }, icon(iconName, 'empty-icon'), h('p', { class: 'strong' }, title),
+    [].concat(words).map((w) => h('p', { class: 'quiet' }, w)), actions.length ? h('div', { class: 'actions' }, actions) : null);
+}
+
+/** A link that looks like a button. */
+export function linkButton(label, href, { kind = '', iconName, ...attributes } = {}) {
+  return h('a', { class: `button ${kind}`.trim(), href, ...attributes }, iconName ? icon(iconName) : null, h('span', label));
+}
+
 /** A set of choices of which one holds: radio buttons with the look of keys. */
 export function choice(legend, group, options, current, onpick) {
   return h('fieldset', { class: 'choice' }, h('legend', legend), h('div', { class: 'choice-keys' }, options.map((o) => h('label', { class: 'choice-key' },

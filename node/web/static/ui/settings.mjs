@@ -1,8 +1,7 @@
-// Appearance, language, logging out.
+// Appearance, language, keyboard, and the user's account.
 import { h } from '../lib/dom.mjs';
 import { currentLanguage, LANGUAGES, t } from '../lib/i18n.mjs';
-import * as text from '../lib/text.mjs';
-import { state } from '../model.mjs';
+import { accountCards } from './account.mjs';
 import { button, choice } from './parts.mjs';
 import { help } from './help.mjs';
 
@@ -18,10 +17,7 @@ export function settingsView({ onlanguage, onlogout }) {
     h('section', { class: 'card' },
       choice(t('settings.language'), 'language', LANGUAGES.map((l) => ({ value: l.code, label: l.name })), currentLanguage(), onlanguage),
       h('p', { class: 'quiet' }, t('settings.language.note'))),
-    h('section', { class: 'card' }, h('h2', t('settings.keys')), button(t('settings.keys_show'), help)),
-    h('section', { class: 'card' }, h('h2', t('settings.account')),
-      h('p', t('status.user'), ': ', h('bdi', { class: 'strong' }, text.label(state.me?.name, 60))),
-      button(t('settings.logout'), onlogout, { iconName: 'logout', id: 'logout' }),
-      h('p', { class: 'quiet' }, t('settings.logout_note'))));
+    accountCards({ onlogout }),
+    h('section', { class: 'card' }, h('h2', t('settings.keys')), button(t('settings.keys_show'), help)));
   return { el, leave() {} };
 }

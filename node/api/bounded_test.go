@@ -1,0 +1,223 @@
+package api
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// conn is a connection from somewhere, that notes when it is closed.
+type fakeConn struct {
+	net.Conn
+	from   net.Addr
+	closed bool
+}
+
+func (c *fakeConn) RemoteAddr() net.Addr { return c.from }
+func (c *fakeConn) Close() error         { c.closed = true; return nil }
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// come knocks from an address and returns the connection, and whether it has
+// a place.
+func come(l *boundedListener, ip string) (*boundedConn, *fakeConn, bool) {
+	f := &fakeConn{from: net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(ip), 1))}
+	b := l.newConn(f)
+	return b, f, l.enter(b)
+}
+
+func age(b *boundedConn, d time.Duration) { b.since = b.since.Add(-d) }
+
+func TestStrangersLeaveRoom(t *testing.T) {
+	l := newBoundedListener(nil, 4, 3, 2, NewGuests("test", quiet()))
+	l.guests.conns.Vouch(netip.MustParseAddr("10.0.0.9"))
+	first, firstConn, ok := come(l, "10.0.0.1")
+	if !ok {
+		t.Fatal("no place for the first")
+	}
+	come(l, "10.0.0.1")
+	if _, _, ok := come(l, "10.0.0.1"); ok {
+		t.Error("one past the limit of an address")
+	}
+	if _, _, ok := come(l, "10.0.0.2"); !ok {
+		t.Error("no place for a third stranger")
+	}
+	if _, _, ok := come(l, "10.0.0.3"); ok {
+		t.Error("strangers take the places of those we know")
+	}
+	if _, _, ok := come(l, "10.0.0.9"); !ok {
+		t.Error("no place for one we know")
+	}
+	age(first, silentGrace)
+	if _, _, ok := come(l, "10.0.0.4"); !ok || !firstConn.closed {
+		t.Error("who is silent does not make room")
+	}
+	if n := len(l.open); n != 4 {
+		t.Errorf("%d open", n)
+	}
+	if r := l.guests.conns.Report(); r.Refused != 2 {
+		t.Errorf("%d refused", r.Refused)
+	}
+}
+
+func TestSlowStrangersMakeRoom(t *testing.T) {
+	l := newBoundedListener(nil, 2, 2, 2, NewGuests("test", quiet()))
+	l.guests.conns.Vouch(netip.MustParseAddr("10.0.0.9"))
+	known, knownConn, _ := come(l, "10.0.0.9")
+	slow, slowConn, _ := come(l, "10.0.0.1")
+	for _, b := range []*boundedConn{known, slow} {
+		noteState(b, http.StateActive)
+		age(b, busyGrace-time.Second)
+	}
+	if _, _, ok := come(l, "10.0.0.2"); ok {
+		t.Error("a request was cut off within its grace")
+	}
+	age(known, time.Hour)
+	age(slow, time.Second)
+	if _, _, ok := come(l, "10.0.0.2"); !ok || !slowConn.closed || knownConn.closed {
+		t.Error("a stranger's slow request does not make room, or one we know had to")
+	}
+}
+
+func TestSocketHasRoomAgain(t *testing.T) {
+	l := newBoundedListener(nil, 2, 2, 2, nil)
+	unix := &net.UnixAddr{Net: "unix"}
+	var open []*boundedConn
+	for range 2 {
+		b := l.newConn(&fakeConn{from: unix})
+		if !l.admits(b) || !l.enter(b) {
+			t.Fatal("no place")
+		}
+		open = append(open, b)
+	}
+	if l.enter(l.newConn(&fakeConn{from: unix})) {
+		t.Error("one past the limit")
+	}
+	age(open[0], silentGrace)
+	if !l.enter(l.newConn(&fakeConn{from: unix})) {
+		t.Error("a silent program holds up the operator")
+	}
+}
+
+// Who asks too much is told so and put out, and costs nothing to others.
+func TestRequestsAreBounded(t *testing.T) {
+	served := 0
+	h := bounded(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served++ }), Timeouts{}.withDefaults())
+	l := newBoundedListener(nil, 4, 4, 4, NewGuests("test", quiet()))
+	ask := func(b *boundedConn) *recorderOf {
+		w := &recorderOf{header: http.Header{}}
+		r, err := http.NewRequestWithContext(withConn(context.Background(), b), "GET", "/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.ServeHTTP(w, r)
+		return w
+	}
+	b, _, _ := come(l, "10.0.0.1")
+	var last *recorderOf
+	for range 2 * requestLimits.Stranger.Burst {
+		last = ask(b)
+	}
+	if served > requestLimits.Stranger.Burst+50 || last.code != http.StatusTooManyRequests ||
+		last.header.Get("Connection") != "close" || last.header.Get("Retry-After") == "" {
+		t.Errorf("%d served, then %d %v", served, last.code, last.header)
+	}
+	other, _, _ := come(l, "10.0.0.2")
+	if w := ask(other); w.code == http.StatusTooManyRequests {
+		t.Error("another address pays for it")
+	}
+	b.vouch()
+	if w := ask(b); w.code == http.StatusTooManyRequests || strange(requestOn(t, b)) || !strange(requestOn(t, other)) {
+		t.Error("a session makes no difference")
+	}
+}
+
+func requestOn(t *testing.T, b *boundedConn) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(withConn(context.Background(), b), "GET", "/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+type recorderOf struct {
+	header http.Header
+	code   int
+}
+
+func (w *recorderOf) Header() http.Header         { return w.header }
+func (w *recorderOf) Write(b []byte) (int, error) { return len(b), nil }
+func (w *recorderOf) WriteHeader(code int)        { w.code = code }
+
+// All strangers together get a share of a processor for their passwords.
+func TestStrangersShareDerivations(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	l := newLimiter(func() time.Time { return now })
+	for i := range maxStrangeTries {
+		if wait := l.beginStrange(); wait > 0 {
+			t.Fatalf("attempt %d waits %v", i, wait)
+		}
+	}
+	if l.beginStrange() <= 0 {
+		t.Error("one too many at once")
+	}
+	for range maxStrangeTries {
+		l.endStrange(time.Second)
+	}
+	tries := maxStrangeTries
+	for l.beginStrange() <= 0 {
+		l.endStrange(time.Second)
+		tries++
+	}
+	if most := int(strangerAdvance/time.Second)/strangerShare + 1; tries != most+1 && tries != most {
+		t.Errorf("%d attempts of a second each, at once", tries)
+	}
+	before := tries
+	for range 100 {
+		now = now.Add(time.Second)
+		if l.beginStrange() <= 0 {
+			l.endStrange(time.Second)
+			tries++
+		}
+	}
+	if n := tries - before; n < 100/strangerShare-1 || n > 100/strangerShare+1 {
+		t.Errorf("%d seconds of 100 were given to strangers", n)
+	}
+}
+
+// A body that never comes holds a request up for its deadline, not for ever,
+// also where nobody reads it.
+func TestUnreadBodiesHaveADeadline(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ln := listen(t)
+	served := make(chan error, 1)
+	go func() {
+		served <- Listeners{Pages: []Page{{Listener: ln}}, Timeouts: Timeouts{Body: 50 * time.Millisecond, Header: time.Minute, Idle: time.Minute}}.
+			Serve(ctx, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	}()
+	c, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(c, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nhalf"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(c)
+	if err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Fatalf("held up: %q, %v", got, err)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,96 @@
+package api
+
+import (
+	"net/http"
+	"time"
+)
+
+// Health is what a node knows of how it is, in figures: for `outrider top`,
+// `outrider doctor` and reports. It names no user and no node.
+type Health struct {
+	Version       string        `json:"version"`
+	UptimeS       int64         `json:"uptime_s"`
+	Enrolled      bool          `json:"enrolled"` // has met its network
+	PeersKnown    int           `json:"peers_known"`
+	LastHeard     time.Time     `json:"last_heard,omitzero"` // any neighbour, zero if none ever was
+	Foreign       uint64        `json:"foreign"`             // gossip that no key of this network opens
+	ForeignLast   time.Time     `json:"foreign_last,omitzero"`
+	Crowded       uint64        `json:"strangers_crowded"` // found no place at the door
+	Refused       uint64        `json:"strangers_refused"` // were not admitted
+	Queue         []HealthQueue `json:"queue"`             // FLASH first
+	Links         []HealthLinks `json:"links"`             // by class
+	Store         HealthStore   `json:"store"`
+	Clock         HealthClock   `json:"clock"`
+	Memory        HealthMemory  `json:"memory"`
+	Counters      HealthCounts  `json:"counters"`
+	UsersLocked   int           `json:"users_locked"`
+	UsersUnlocked int           `json:"users_unlocked"`
+	UsersWaiting  int           `json:"users_waiting"` // bundles that wait for locked users
+}
+
+// HealthQueue is what is held of one precedence.
+type HealthQueue struct {
+	Precedence string `json:"precedence"`
+	Bundles    int    `json:"bundles"`
+	Bytes      int64  `json:"bytes"`
+	OldestS    int64  `json:"oldest_s"`
+}
+
+// HealthLinks is what links of one class do and did.
+type HealthLinks struct {
+	Class           string `json:"class"`
+	Contacts        int    `json:"contacts"`
+	Waiting         int    `json:"waiting"` // bundles
+	PayloadSent     uint64 `json:"payload_sent"`
+	PayloadReceived uint64 `json:"payload_received"`
+	Sent            uint64 `json:"sent"` // bytes on links
+	Received        uint64 `json:"received"`
+}
+
+// HealthStore is the store.
+type HealthStore struct {
+	Bytes      uint64 `json:"bytes"`
+	LimitBytes uint64 `json:"limit_bytes"`
+	FileBytes  uint64 `json:"file_bytes"`
+	FileLimit  uint64 `json:"file_limit_bytes"`
+	IndexBytes uint64 `json:"index_bytes"`
+	FreeBytes  uint64 `json:"free_bytes"`
+	FloorBytes uint64 `json:"floor_bytes"`
+	Syncs      uint64 `json:"syncs"`
+}
+
+// HealthClock is what is believed of the time.
+type HealthClock struct {
+	Source     string  `json:"source"` // kernel, network, none
+	BelowFloor bool    `json:"below_floor"`
+	OffsetS    float64 `json:"offset_s"` // what the kernel still has to correct
+}
+
+// HealthMemory is the process.
+type HealthMemory struct {
+	HeapBytes     uint64 `json:"heap_bytes"`
+	ResidentBytes uint64 `json:"resident_bytes"`
+	LimitBytes    int64  `json:"limit_bytes"` // 0 for none
+	Goroutines    int    `json:"goroutines"`
+}
+
+// HealthCounts counts since the start.
+type HealthCounts struct {
+	Submitted  uint64            `json:"submitted"`
+	Received   uint64            `json:"received"`
+	Sent       uint64            `json:"sent"`
+	Delivered  uint64            `json:"delivered"`
+	Demoted    uint64            `json:"demoted"`
+	Stalls     uint64            `json:"stalls"`
+	Duplicates uint64            `json:"duplicates"`
+	Dropped    map[string]uint64 `json:"dropped"` // by reason, without those at 0
+	Delay      []uint64          `json:"delay"`   // by bucket, see delay_bounds_s
+	DelayBound []uint32          `json:"delay_bounds_s"`
+	DelaySum   uint64            `json:"delay_sum_s"`
+}
+
+// health is GET /v1/health.
+func (s *Server) health(w http.ResponseWriter, r *http.Request) error {
+	writeJSON(w, http.StatusOK, s.cfg.Health(r.Context()))
+	return nil
+}
