@@ -13,8 +13,11 @@
 //	header-B     header and hop part of one bundle
 //	sealed-B     its payload
 //	wire-B       Ethernet bytes in both directions, see BenchmarkMessageWire
+//	s/4-logins   until four users who log in at once all are, in seconds
 //	start-ms     from exec to the first answer of the socket
 //	binary-MB    size of the binary in 10^6 bytes
+//	idle-B/h     Ethernet bytes of two idle nodes in contact, see BenchmarkIdle
+//	p99-ms       of FLASH over a radio, see BenchmarkFlash
 //	contact-ms   from the contact (both nodes have said so) to the first bundle
 //
 // The nodes' folders lie below the system's folder for temporary files, or

@@ -441,8 +441,11 @@ func TestBannerTellsTheSituation(t *testing.T) {
 func TestMeshShowsNeighbours(t *testing.T) {
 	st := in(t, PageOptions{}, func(s *fakeapi.Server) { fillWorld(s) })
 	st.must(st.Go("#/mesh"))
-	for _, words := range []string{"Bravo", "up for 47 min", "heard", "6.1 MB", "843 kB", "LAN", "Radio", "blocked by the operator", "down for 7 h", "2 contacts, 13 h in all"} {
+	for _, words := range []string{"Bravo", "up for 47 min", "heard", "6.1 MB", "843 kB", "LAN", "Radio", "blocked by the operator", "down for 7 h", "7 contacts in detail"} {
 		st.must(st.WaitText(words))
+	}
+	if got := eval[string](st, `document.querySelectorAll('.strip-svg')[1].getAttribute('aria-label').replace(/[\u2068\u2069]/g, '')`); got != "Bravo: 2 contacts, 5 h in all" {
+		t.Errorf("the strip of Bravo says %q", got)
 	}
 	link := fakeapi.Link{Node: "bravo7x2qk5n", Name: "Bravo", Class: "lan", TxBytes: 7_000_000}
 	st.s.SetLinks(link)
@@ -479,7 +482,7 @@ func TestExpiredCanBeWrittenAgainAndWaitingPutAside(t *testing.T) {
 	}
 	st.must(st.ClickText("Next"))
 	st.must(st.WaitText("The keys of Haas have not arrived at this node."))
-	st.must(st.ClickText("Put aside"))
+	st.must(st.ClickText("Dismiss"))
 	st.must(st.WaitText("1 of 1"))
 	st.must(st.ClickText("Write it again"))
 	st.must(st.Wait("the draft", `document.querySelector('#compose')?.value === 'too late' && !document.querySelector('dialog')`))
@@ -537,5 +540,109 @@ func TestSameWordsTwiceAreTwoMessages(t *testing.T) {
 	}
 	if n := len(st.s.Messages()); n != 3 {
 		t.Errorf("the node has %d messages", n)
+	}
+}
+
+// What is dismissed is dismissed on the node: another page does not show it.
+func TestDismissedForGood(t *testing.T) {
+	st := in(t, PageOptions{}, func(s *fakeapi.Server) {
+		c := s.AddUser("Charlie", true, 1)
+		s.Sent(c, "one", func(m *fakeapi.Message) { m.State = "failed" })
+		s.Sent(c, "two", func(m *fakeapi.Message) { m.State = "expired" })
+	})
+	st.must(st.Click("#failures-bar"))
+	st.must(st.WaitText("1 of 2"))
+	st.must(st.ClickText("Dismiss"))
+	st.must(st.WaitText("1 of 1"))
+	st.must(st.Press("\u001b"))
+	st.must(st.Open(st.s.URL()))
+	st.must(st.WaitText("1 message is stuck"))
+	dismissed := 0
+	for _, m := range st.s.Messages() {
+		if m.Dismissed {
+			dismissed++
+		}
+	}
+	if dismissed != 1 {
+		t.Errorf("the node has %d dismissed messages", dismissed)
+	}
+}
+
+// The files of all conversations, also those of messages that no chat on the
+// screen has loaded.
+func TestFilesOfAllConversations(t *testing.T) {
+	st := in(t, PageOptions{}, func(s *fakeapi.Server) {
+		people := []fakeapi.Person{s.AddUser("Charlie", true, 1), s.AddUser("Haas", true, 1)}
+		for i := range 60 {
+			s.Receive(people[i%2], "", func(m *fakeapi.Message) {
+				m.Type, m.Sent = "file", m.Sent.Add(-time.Duration(i)*time.Hour)
+				m.File = &fakeapi.File{Name: fmt.Sprintf("map-%02d.pdf", i), Size: 1000, Have: 400, Total: 1000}
+			})
+			for range 3 {
+				s.Receive(people[i%2], "x", func(m *fakeapi.Message) { m.Sent = m.Sent.Add(-time.Duration(i) * time.Hour) })
+			}
+		}
+	})
+	st.must(st.Go("#/files"))
+	st.must(st.Wait("the newest", `document.querySelectorAll('.file-row').length === 50`))
+	st.must(st.ClickText("Show older files"))
+	st.must(st.Wait("all", `document.querySelectorAll('.file-row').length === 60 && [...document.querySelectorAll('.files .button')].every((b) => !b.textContent.includes('older') || b.hidden)`))
+	st.must(st.WaitText("400 B of 1 kB here"))
+	st.must(st.Fill("#main input[type=search]", "map-59"))
+	st.must(st.Wait("the oldest", `document.querySelectorAll('.file-row').length === 1`))
+	if n := eval[int](st, `document.querySelectorAll('.file-row progress').length`); n != 1 {
+		t.Errorf("%d bars", n)
+	}
+}
+
+// A key that changed is told over the conversation, compared in a dialog by
+// keyboard alone, and known as compared from then on.
+func TestChangedKeyIsComparedByKeyboard(t *testing.T) {
+	st, c := withCharlie(t, PageOptions{})
+	st.s.SetUser(c.ID, func(u *fakeapi.User) { u.KeyChanged = true })
+	st.must(st.WaitText("Charlie has another key than before."))
+	eval[bool](st, `document.activeElement.blur(), true`)
+	tabTo(st, ".key-notice .button")
+	st.must(st.Press("\r"))
+	st.must(st.Wait("both fingerprints", `document.querySelectorAll('dialog .fingerprint').length === 2`))
+	tabTo(st, `dialog [data-focus="trust"]`)
+	st.s.SetUser(c.ID, func(u *fakeapi.User) { u.Fingerprint = "99999 00917 55120 39044 71286 62035" }) // while they compare
+	st.must(st.Press("\r"))
+	st.must(st.WaitText("99999"))
+	st.must(st.Wait("the button again", `!document.querySelector('dialog [data-focus="trust"]').disabled`))
+	eval[bool](st, `document.querySelector('dialog [data-focus="trust"]').focus(), true`)
+	st.must(st.Press("\r"))
+	st.must(st.WaitText("Noted: you have compared this key."))
+	st.must(st.Press("\u001b"))
+	st.must(st.Wait("no notice", `!document.querySelector('.key-notice')`))
+	st.must(st.Go("#/people"))
+	st.must(st.Wait("the mark", `[...document.querySelectorAll('.person')].some((p) => p.textContent.includes('Charlie') && p.textContent.includes('compared'))`))
+}
+
+// What the node tells as codes is said in the user's language; what the page
+// has no words for, as the node wrote it.
+func TestExplanationInBothLanguages(t *testing.T) {
+	for lang, want := range map[string][]string{
+		"en": {"waits for a neighbour to take it.", "Sent 3 min ago, precedence FLASH.", "Keys of Charlie are known for 2 devices.", "Copies were taken by bravo, delta.", "Something new.", "It goes to the next node"},
+		"de": {"wartet auf einen Nachbarn", "Vor 3 min gesendet, Dringlichkeit FLASH.", "Schlüssel von Charlie sind für 2 Geräte bekannt.", "Kopien haben übernommen: bravo, delta.", "Something new.", "Sie geht zum nächsten Knoten"},
+	} {
+		st := newStage(t, PageOptions{})
+		m := st.s.Sent(st.s.AddUser("Charlie", true, 1), "where is it", func(m *fakeapi.Message) { m.State = "queued" })
+		st.s.SetWhy(m.ID, fakeapi.Why{
+			Summary: "Sum.", Facts: []string{"F1.", "F2.", "F3.", "Something new."}, Next: "Next.",
+			SummarySaid: &fakeapi.Sentence{Code: "state_queued"},
+			FactsSaid: []fakeapi.Sentence{
+				{Code: "sent", Args: map[string]any{"age_s": 190, "precedence": "flash"}}, {Code: "keys_known", Args: map[string]any{"name": "Charlie", "n": 2}},
+				{Code: "taken_by", Args: map[string]any{"nodes": []string{"bravo", "delta"}}}, {Code: "of_tomorrow"},
+			},
+			NextSaid: &fakeapi.Sentence{Code: "next_queued"},
+		})
+		st.must(st.Open(st.s.URL() + "/?lang=" + lang))
+		st.must(st.Login(account, password))
+		st.must(st.OpenChat("Charlie"))
+		st.must(st.Click(".message.own .state-button"))
+		for _, words := range want {
+			st.must(st.WaitText(words))
+		}
 	}
 }

@@ -53,7 +53,7 @@ var corpus = []string{
 // whatever peers have sent.
 const integrity = `(() => {
 	const wrong = [];
-	const tags = new Set('HTML HEAD META TITLE SCRIPT LINK BODY DIV NOSCRIPT A HEADER MAIN NAV SECTION ARTICLE FOOTER FORM FIELDSET LEGEND LABEL INPUT TEXTAREA BUTTON H1 H2 H3 P UL OL LI DL DT DD SPAN BDI CODE KBD TIME PROGRESS IMG DIALOG BLOCKQUOTE FIGURE FIGCAPTION svg path g circle rect line text'.split(' '));
+	const tags = new Set('HTML HEAD META TITLE SCRIPT LINK BODY DIV NOSCRIPT A HEADER MAIN NAV SECTION ARTICLE FOOTER FORM FIELDSET LEGEND LABEL INPUT TEXTAREA BUTTON H1 H2 H3 P UL OL LI DL DT DD SPAN BDI CODE KBD TIME PROGRESS IMG DIALOG BLOCKQUOTE FIGURE FIGCAPTION DETAILS SUMMARY svg path g circle rect line text'.split(' '));
 	const attributes = new Set('class id type role hidden href src rel content name charset lang dir title value max min rows placeholder tabindex autocomplete autocapitalize autocorrect spellcheck maxlength enterkeyhint for checked disabled multiple open download alt datetime novalidate required readonly inert d x y x1 y1 x2 y2 cx cy r rx width height viewBox preserveAspectRatio focusable text-anchor http-equiv'.split(' '));
 	for (const e of document.querySelectorAll('*')) {
 		if (!tags.has(e.tagName)) wrong.push('element ' + e.tagName);
@@ -104,7 +104,17 @@ func hostileWorld(s *fakeapi.Server) []fakeapi.Person {
 		m := s.Sent(p, evil, func(m *fakeapi.Message) {
 			m.State, m.Reason, m.Hint = "failed", evil, evil
 		})
-		s.SetWhy(m.ID, fakeapi.Why{Summary: evil, Facts: []string{evil, evil}, Next: evil, Todo: evil})
+		s.SetWhy(m.ID, fakeapi.Why{
+			Summary: evil, Facts: []string{evil, evil}, Next: evil, Todo: evil,
+			SummarySaid: &fakeapi.Sentence{Code: evil, Args: map[string]any{evil: evil}},
+			FactsSaid: []fakeapi.Sentence{
+				{Code: "keys_known", Args: map[string]any{"name": evil, "n": 2}}, {Code: "taken_by", Args: map[string]any{"nodes": []string{evil, evil}}},
+			},
+			NextSaid: &fakeapi.Sentence{Code: "sent", Args: map[string]any{"age_s": evil, "precedence": evil}},
+		})
+		s.SetUser(p.ID, func(u *fakeapi.User) {
+			u.Fingerprint, u.KeyChanged, u.Frozen, u.Verified = evil, i%3 == 0, i%5 == 0, i%2 == 0
+		})
 	}
 	heard := time.Now().UTC()
 	var links []fakeapi.Link
@@ -112,6 +122,11 @@ func hostileWorld(s *fakeapi.Server) []fakeapi.Person {
 		links = append(links, fakeapi.Link{Node: fmt.Sprintf("node%d%s", i, evil), Name: evil, Addr: evil, Class: evil, Up: i%3 == 0, Blocked: i%3 == 1, Since: &heard, LastHeard: &heard})
 	}
 	s.SetLinks(links...)
+	var contacts []fakeapi.Contact
+	for i, evil := range corpus {
+		contacts = append(contacts, fakeapi.Contact{Node: fmt.Sprintf("node%d%s", i, evil), Name: evil, Class: evil, Start: heard.Add(-time.Hour), TxBytes: -1, Times: 1})
+	}
+	s.SetContacts(contacts...)
 	return people
 }
 
@@ -140,6 +155,19 @@ func TestHostileStringsExecuteNothing(t *testing.T) {
 				st.must(st.Go("#/" + screen))
 				st.must(st.Wait(screen, `document.querySelector('.page.`+screen+` .card, .page.`+screen+` .row')`))
 				sound(st, screen)
+				if screen == "mesh" {
+					st.must(st.Click(".contact-list summary"))
+					st.must(st.Wait("the contacts", `document.querySelectorAll('.contact-list[open] .contact-row').length > 20`))
+					sound(st, "contacts")
+				}
+			}
+			st.must(st.Go("#/people"))
+			for i := 0; i < len(corpus); i += 8 {
+				st.must(st.Click(fmt.Sprintf(`.person:nth-child(%d) [data-focus="key"]`, i+1)))
+				st.must(st.Wait("the key", `document.querySelector('dialog .fingerprint')`))
+				sound(st, fmt.Sprintf("key %d", i))
+				st.must(st.Press("\u001b"))
+				st.must(st.Wait("no dialog", `!document.querySelector('dialog')`))
 			}
 			st.must(st.Click("#failures-bar"))
 			for range corpus {

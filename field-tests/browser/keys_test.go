@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -146,4 +147,42 @@ func TestDialogsKeepAndReturnFocus(t *testing.T) {
 	}
 	st.must(st.Press(kb.Escape))
 	st.must(st.Wait("the focus where it was", `document.activeElement.matches('.message.own:last-child .state-button')`))
+}
+
+// From login over a sent message to the end of the failures without a pointer.
+func TestKeyboardAloneThroughFailures(t *testing.T) {
+	st := newStage(t, PageOptions{})
+	c := st.s.AddUser("Charlie", true, 1)
+	for i := range 3 {
+		st.s.Sent(c, fmt.Sprintf("stuck %d", i), func(m *fakeapi.Message) { m.State = "failed" })
+	}
+	st.must(st.Open(st.s.URL()))
+	st.must(st.Press(account + kb.Tab + password + kb.Enter))
+	st.must(st.Wait("the screens", `document.querySelector('#app:not([hidden]) #shell')`))
+	st.must(st.WaitText("3 messages are stuck"))
+	st.must(st.Press("gc"))
+	st.must(st.Wait("the first chat", `document.activeElement.matches('#chat-list a')`))
+	st.must(st.Press(kb.Enter))
+	st.must(st.Wait("the composer", `document.activeElement.id === 'compose'`))
+	st.must(st.Press("Going on." + kb.Enter))
+	st.must(st.WaitMessage("Going on."))
+	st.must(st.Press(kb.Escape))
+	st.must(st.Press("gx"))
+	st.must(st.WaitText("1 of 3"))
+	for _, want := range []string{"2 of 3", "3 of 3", "1 of 3"} {
+		st.must(st.Wait("the key for the next one", `document.activeElement.dataset.focus === 'next'`))
+		st.must(st.Press(kb.Enter))
+		st.must(st.WaitText(want))
+	}
+	tabTo(st, `dialog [data-focus="retry"]`)
+	st.must(st.Press(kb.Enter))
+	st.must(st.WaitText("1 of 2"))
+	tabTo(st, `dialog [data-focus="recall"]`)
+	st.must(st.Press(kb.Enter))
+	st.must(st.WaitText("1 of 1"))
+	tabTo(st, `dialog [data-focus="dismiss"]`)
+	st.must(st.Press(kb.Enter))
+	st.must(st.WaitText("All messages are on their way."))
+	st.must(st.Press(kb.Escape))
+	st.must(st.Wait("no bar", `document.querySelector('#failures-bar').hidden`))
 }

@@ -63,8 +63,32 @@ var screens = []screen{
 		st.must(st.Press("\u001b"))
 		st.must(st.Fill("#search", "nobody"))
 	}},
-	whole("people"), whole("files"), whole("mesh"), whole("status"), whole("settings"),
+	whole("people"),
+	{"key", func(st *stage) {
+		st.must(st.Click(`.person [data-focus="key"]`))
+		st.must(st.Wait("the fingerprint", `document.querySelector('dialog .fingerprint')`))
+	}},
+	{"changed", func(st *stage) {
+		st.must(st.Press("\u001b"))
+		st.must(st.OpenChat("Tamsin Reyes"))
+		st.must(st.Click(`.key-notice .button`))
+		st.must(st.Wait("two fingerprints", `document.querySelectorAll('dialog .fingerprint').length === 2`))
+	}},
+	{"notice", func(st *stage) {
+		st.must(st.Press("\u001b"))
+		st.must(st.Wait("no dialog", `!document.querySelector('dialog')`))
+	}},
+	whole("files"), whole("mesh"),
+	{"contacts", func(st *stage) {
+		st.must(st.Click(".contact-list summary"))
+		st.must(st.Wait("the contacts", `document.querySelectorAll('.contact-list[open] .contact-row').length === 7`))
+		eval[bool](st, `(document.querySelector('.contact-list').scrollIntoView({ block: 'nearest' }), true)`)
+	}},
+	whole("status"), whole("settings"),
 }
+
+// emptyScreens are the same with nothing and nobody there.
+var emptyScreens = []string{"chats", "people", "files", "mesh", "status", "settings"}
 
 // eachScreen calls look on the login and on every screen, on a phone and on a
 // desk.
@@ -78,6 +102,14 @@ func eachScreen(t *testing.T, lang string, o PageOptions, look func(st *stage, w
 	for _, s := range screens {
 		s.show(st)
 		look(st, s.name)
+	}
+	fresh := newStage(t, o)
+	fresh.must(fresh.Open(fresh.s.URL() + "/?lang=" + lang))
+	fresh.must(fresh.Login(account, password))
+	for _, s := range emptyScreens {
+		fresh.must(fresh.Go("#/" + s))
+		fresh.must(fresh.Wait("an empty "+s, `(() => { const e = document.querySelector(location.hash === '#/chats' ? '.list-pane' : '.main'); return e.querySelector('.empty-state, .card'); })()`))
+		look(fresh, "empty-"+s)
 	}
 }
 

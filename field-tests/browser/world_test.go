@@ -59,14 +59,31 @@ func fillWorld(s *fakeapi.Server) map[string]fakeapi.Person {
 	s.Receive(p["Tamsin Reyes"], "Medevac request follows as file", func(m *fakeapi.Message) { at(3*24*time.Hour, "read")(m); m.Precedence = "flash" })
 	s.Sent(p["Dmytro"], "Дякую, все гаразд", at(6*24*time.Hour, "read"))
 	since, heard, old := ago(47*time.Minute), ago(4*time.Second), ago(7*time.Hour)
-	end := ago(9 * time.Hour)
 	s.SetLinks(
-		fakeapi.Link{Node: "bravo7x2qk5n", Name: "Bravo", Addr: "10.20.7.2:7411", Class: "lan", Up: true, Since: &since, TxBytes: 6_120_000, RxBytes: 843_000, LastHeard: &heard,
-			Contacts: []fakeapi.Contact{{Start: ago(22 * time.Hour), End: &end}, {Start: ago(47 * time.Minute)}}},
+		fakeapi.Link{Node: "bravo7x2qk5n", Name: "Bravo", Addr: "10.20.7.2:7411", Class: "lan", Up: true, Since: &since, TxBytes: 6_120_000, RxBytes: 843_000, LastHeard: &heard},
 		fakeapi.Link{Node: "delta3m9zt8", Name: "Delta", Addr: "10.20.7.9:7411", Class: "radio", Up: true, Since: &heard, TxBytes: 3120, RxBytes: 911, LastHeard: &heard},
 		fakeapi.Link{Node: "echo55k2pp", Name: "Echo", Addr: "10.20.7.11:7411", Class: "wifi", Since: &old, TxBytes: 88_000, RxBytes: 12_000, LastHeard: &old},
 		fakeapi.Link{Node: "foxtrot1", Name: "Foxtrot", Addr: "10.20.7.12:7411", Class: "lan", Since: &old, Blocked: true},
 	)
+	contact := func(node, name, class string, from, long time.Duration, tx, rx int64) fakeapi.Contact {
+		c := fakeapi.Contact{Node: node, Name: name, Class: class, Start: ago(from), TxBytes: tx, RxBytes: rx, Times: 1}
+		if long > 0 {
+			end := ago(from - long)
+			c.End = &end
+		}
+		return c
+	}
+	s.SetContacts(
+		contact("delta3m9zt8", "Delta", "radio", 9*time.Second, 0, 3120, 911),
+		contact("bravo7x2qk5n", "Bravo", "lan", 47*time.Minute, 0, 6_120_000, 843_000),
+		contact("delta3m9zt8", "Delta", "radio", 6*time.Hour, 11*time.Minute, 41_000, 3200),
+		contact("echo55k2pp", "Echo", "wifi", 8*time.Hour, 50*time.Minute, 88_000, 12_000),
+		contact("delta3m9zt8", "Delta", "radio", 13*time.Hour, 2*time.Minute, 9_100, 800),
+		contact("echo55k2pp", "Echo", "wifi", 15*time.Hour, 3*time.Hour, 1_400_000, 320_000),
+		contact("bravo7x2qk5n", "Bravo", "lan", 22*time.Hour, 5*time.Hour, 18_000_000, 2_100_000),
+	)
+	s.SetUser(p["Charlie"].ID, func(u *fakeapi.User) { u.Verified = true })
+	s.SetUser(p["Tamsin Reyes"].ID, func(u *fakeapi.User) { u.KeyChanged = true })
 	core := ago(3 * time.Hour)
 	s.SetBanner(fakeapi.Banner{State: "contact", Contacts: 2, CoreLast: &core})
 	return p

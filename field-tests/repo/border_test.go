@@ -35,14 +35,16 @@ func packages(t *testing.T) []Package {
 // rows says who may import whom: a row imports rows above it in this list,
 // never its neighbours. Packages under internal/ belong to their parent.
 var rows = [][]string{
-	{"mesh/identity"},
+	{"mesh/identity", "mesh/crowd"},
 	{"mesh/identity/kdf"},
 	{"mesh/bundle", "mesh/blob"},
 	{"mesh/envelope"},
 	{"mesh/routing", "mesh/reconcile", "mesh/cla"},
 	{"offline/deeplink"},
-	{"store", "media", "media/rtc", "atak", "atak/cot", "atak/datapkg", "atak/tak", "offline/roster", "offline/compliance", "offline/carry",
+	{"atak/cot", "atak/datapkg", "atak/tak"},
+	{"store", "media", "media/rtc", "atak", "offline/roster", "offline/compliance", "offline/carry",
 		"offline/coresync", "mesh", "mesh/gossip", "mesh/cla/p2p", "mesh/cla/memcla"},
+	{"node/pageca", "node/mdns"},
 	{"node/chat"},
 	{"node/api"},
 	{"node/web", "node/config"},
@@ -82,6 +84,25 @@ func (f promise) hit(dep string) bool {
 	return dep == f.never || f.never != "mesh" && inTree(dep, f.never)
 }
 
+// stranger is the peer written from the documents alone.
+const stranger = "field-tests/stranger"
+
+// A peer that reached a line of ours would prove nothing about the documents.
+func TestTheStrangerIsOne(t *testing.T) {
+	for _, p := range packages(t) {
+		if short(p.ImportPath) != stranger {
+			continue
+		}
+		for _, dep := range slices.Concat(p.Deps, p.TestImports, p.XTestImports) {
+			if ours := short(dep); ours != "" && ours != stranger {
+				t.Errorf("%s reaches %s%s", stranger, ours, through(p, dep))
+			}
+		}
+		return
+	}
+	t.Errorf("there is no package %s", stranger)
+}
+
 // borders are libraries that few packages may name. What crosses the border
 // instead is in the second column of the README's layout.
 var borders = []struct {
@@ -89,7 +110,7 @@ var borders = []struct {
 	known   []string
 	why     string
 }{
-	{"github.com/libp2p/", []string{"mesh/cla/p2p"}, "authenticated pipes; a NodeID and a cla.Link cross instead"},
+	{"github.com/libp2p/", []string{"mesh/cla/p2p", stranger}, "authenticated pipes, go-yamux among them; a NodeID and a cla.Link cross instead"},
 	{"github.com/multiformats/", []string{"mesh/cla/p2p"}, "addresses are text everywhere else"},
 	{"github.com/quic-go/", []string{"mesh/cla/p2p"}, "a transport of libp2p"},
 	{"github.com/hashicorp/", []string{"mesh/gossip"}, "membership; gossip.Neighbour crosses instead"},
@@ -98,7 +119,9 @@ var borders = []struct {
 	{"github.com/nats-io/", []string{"offline/coresync"}, "the way to the core; our own records cross instead"},
 	{"github.com/klauspost/", []string{"mesh/envelope", "offline/carry", "field-tests/plainsearch"},
 		"compression happens before sealing and nowhere else; the search unpacks what it finds"},
-	{"golang.org/x/crypto/", []string{"mesh/identity", "mesh/identity/kdf", "mesh/envelope"}, "cryptography in reviewed places only"},
+	{"software.sslmate.com/", []string{"atak", "node", "field-tests/atak"}, "key stores for TAK clients; node has it for tests only"},
+	{"google.golang.org/protobuf", []string{"atak/cot"}, "the wire form of TAK events; cot.Event crosses instead"},
+	{"golang.org/x/crypto/", []string{"mesh/identity", "mesh/identity/kdf", "mesh/envelope", stranger}, "cryptography in reviewed places only"},
 	{"filippo.io/", []string{"mesh/identity"}, "the post-quantum signature of the root record"},
 	{"github.com/pelletier/", []string{"node/config"}, "settings are a struct everywhere else"},
 	{"github.com/spf13/", []string{"node/outrider"}, "the command line is the outermost layer"},

@@ -35,7 +35,16 @@ func build() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(root, "bin", "test", fmt.Sprintf("outrider-%d", os.Getpid()))
+	// Not by process id: tests in namespaces of their own all have small ones.
+	top := filepath.Join(root, "bin", "test")
+	if err := os.MkdirAll(top, 0o755); err != nil {
+		return "", fmt.Errorf("scenario: build outrider: %w", err)
+	}
+	dir, err := os.MkdirTemp(top, "build-")
+	if err != nil {
+		return "", fmt.Errorf("scenario: build outrider: %w", err)
+	}
+	path := filepath.Join(dir, "outrider")
 	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "./node/outrider")
 	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -47,7 +56,7 @@ func build() (string, error) {
 // Clean removes what Binary built. Call it at the end of TestMain.
 func Clean() {
 	if built.path != "" {
-		_ = os.Remove(built.path)
+		_ = os.RemoveAll(filepath.Dir(built.path))
 	}
 }
 

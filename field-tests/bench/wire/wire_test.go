@@ -114,16 +114,8 @@ func newAir(b *testing.B, ctx context.Context, profile string) (*air, error) {
 		Nets:  []linkemu.Net{{Name: "air", Subnet: "10.78.0.0/24", DelayMS: 1}},
 	})
 	a := &air{path: filepath.Join(dir, "air.pcap")}
-	newBox := func(name string) (*scenario.Box, error) {
-		box := scenario.NewBoxAlone(dir, name, bin, world.Addr(name, "air").String())
-		box.Launch = func(cmd *exec.Cmd) error {
-			cmd.SysProcAttr.Pdeathsig = 0 // it would act when the namespace's thread ends
-			return world.Node(name).Do(cmd.Start)
-		}
-		return box, nil
-	}
 	var err error
-	if a.Pair, err = bench.NewPair(ctx, profile, newBox); err != nil {
+	if a.Pair, err = bench.NewPair(ctx, profile, boxes(world, dir, bin)); err != nil {
 		return nil, err
 	}
 	if a.capture, err = world.Node("a").Capture("air", a.path); err != nil {
@@ -134,6 +126,18 @@ func newAir(b *testing.B, ctx context.Context, profile string) (*air, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// boxes makes nodes for bench.NewPair that live in the namespaces of a world.
+func boxes(world *netns.World, dir, bin string) func(name string) (*scenario.Box, error) {
+	return func(name string) (*scenario.Box, error) {
+		box := scenario.NewBoxAlone(dir, name, bin, world.Addr(name, "air").String())
+		box.Launch = func(cmd *exec.Cmd) error {
+			cmd.SysProcAttr.Pdeathsig = 0 // it would act when the namespace's thread ends
+			return world.Node(name).Do(cmd.Start)
+		}
+		return box, nil
+	}
 }
 
 // talk lets both users write once, so that each has keys and an open epoch of

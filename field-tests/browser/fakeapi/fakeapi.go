@@ -31,6 +31,11 @@ type User struct {
 	Here    bool `json:"here"`
 	HasKeys bool `json:"has_keys"`
 	Devices int  `json:"devices"`
+
+	Fingerprint string `json:"fingerprint,omitempty"`
+	Verified    bool   `json:"verified"`
+	KeyChanged  bool   `json:"key_changed"`
+	Frozen      bool   `json:"frozen,omitempty"`
 }
 
 // A File is an attachment.
@@ -79,6 +84,7 @@ type Message struct {
 	Hint         string     `json:"hint,omitempty"`
 	Hops         *int       `json:"hops,omitempty"`
 	Unread       bool       `json:"unread"`
+	Dismissed    bool       `json:"dismissed,omitempty"`
 }
 
 // A Why explains a message.
@@ -87,12 +93,29 @@ type Why struct {
 	Facts   []string `json:"facts"`
 	Next    string   `json:"next"`
 	Todo    string   `json:"todo"`
+
+	SummarySaid *Sentence  `json:"summary_said,omitempty"`
+	FactsSaid   []Sentence `json:"facts_said,omitempty"`
+	NextSaid    *Sentence  `json:"next_said,omitempty"`
+	TodoSaid    *Sentence  `json:"todo_said,omitempty"`
 }
 
-// A Contact is a time when a link was up.
+// A Sentence is a sentence as code and arguments.
+type Sentence struct {
+	Code string         `json:"code"`
+	Args map[string]any `json:"args,omitempty"`
+}
+
+// A Contact is a time when a node was near.
 type Contact struct {
-	Start time.Time  `json:"start"`
-	End   *time.Time `json:"end,omitempty"`
+	Node    string     `json:"node"`
+	Name    string     `json:"name"`
+	Class   string     `json:"class"`
+	Start   time.Time  `json:"start"`
+	End     *time.Time `json:"end"`
+	TxBytes int64      `json:"tx_bytes"`
+	RxBytes int64      `json:"rx_bytes"`
+	Times   int        `json:"times"`
 }
 
 // A Link is one neighbour's link.
@@ -107,7 +130,6 @@ type Link struct {
 	RxBytes   int64      `json:"rx_bytes"`
 	LastHeard *time.Time `json:"last_heard"`
 	Blocked   bool       `json:"blocked"`
-	Contacts  []Contact  `json:"contacts,omitempty"`
 }
 
 // A Banner is the node's situation.
@@ -136,6 +158,7 @@ type Server struct {
 	content  map[string][]byte
 	why      map[string]Why
 	links    []Link
+	contacts []Contact
 	banner   Banner
 	version  string
 	name     string
@@ -169,7 +192,7 @@ func New(page http.Handler, name, password string) *Server {
 		content: make(map[string][]byte), why: make(map[string]Why), changed: make(chan struct{}), fail: make(map[string]apiError), once: make(map[string]*Message),
 		version: "1.0.0", name: "Alpha", banner: Banner{State: "alone"},
 	}
-	s.users = []User{{Person: s.me, Self: true, Here: true, HasKeys: true, Devices: 1}}
+	s.users = []User{{Person: s.me, Self: true, Here: true, HasKeys: true, Devices: 1, Fingerprint: fingerprint(0)}}
 	s.http = httptest.NewServer(http.HandlerFunc(s.serve))
 	return s
 }
@@ -220,9 +243,14 @@ func (s *Server) AddUser(name string, hasKeys bool, devices int) Person {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := Person{ID: NewID(), Name: name}
-	s.users = append(s.users, User{Person: p, HasKeys: hasKeys, Devices: devices})
+	s.users = append(s.users, User{Person: p, HasKeys: hasKeys, Devices: devices, Fingerprint: fingerprint(len(s.users))})
 	s.publish("contact", struct{}{})
 	return p
+}
+
+// fingerprint is that of the nth person's key.
+func fingerprint(n int) string {
+	return fmt.Sprintf("%05d 00917 55120 39044 71286 %05d", 48213+7*n, 62035+n)
 }
 
 // conversationOf is the id of the conversation with a person.
@@ -332,6 +360,25 @@ func (s *Server) SetBanner(b Banner) {
 	defer s.mu.Unlock()
 	s.banner = b
 	s.publish("banner", b)
+}
+
+// SetContacts sets who was near, the newest first.
+func (s *Server) SetContacts(c ...Contact) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.contacts = c
+}
+
+// SetUser changes what is known of a person.
+func (s *Server) SetUser(id string, change func(*User)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.users {
+		if s.users[i].ID == id {
+			change(&s.users[i])
+		}
+	}
+	s.publish("contact", struct{}{})
 }
 
 // SetLinks changes the neighbours.
@@ -519,6 +566,6 @@ func (s *Server) Rename(name, password string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.me, s.password = Person{ID: NewID(), Name: name}, password
-	s.users = []User{{Person: s.me, Self: true, Here: true, HasKeys: true, Devices: 1}}
+	s.users = []User{{Person: s.me, Self: true, Here: true, HasKeys: true, Devices: 1, Fingerprint: fingerprint(0)}}
 	s.messages = nil
 }

@@ -48,6 +48,10 @@ var calls = map[string]call{
 	"GET /v1/users":                       (*Server).getUsers,
 	"GET /v1/peers":                       (*Server).getPeers,
 	"GET /v1/links":                       (*Server).getLinks,
+	"GET /v1/contacts":                    (*Server).getContacts,
+	"GET /v1/files":                       (*Server).getFiles,
+	"POST /v1/users/{id}/key":             (*Server).postKey,
+	"POST /v1/messages/{id}/dismiss":      act("dismiss"),
 	"GET /v1/conversations":               (*Server).getConversations,
 	"GET /v1/conversations/{id}/messages": (*Server).getMessages,
 	"POST /v1/messages":                   (*Server).postMessage,
@@ -186,6 +190,48 @@ func (s *Server) getUsers(*http.Request) (int, any, *apiError) {
 
 func (s *Server) getLinks(*http.Request) (int, any, *apiError) {
 	return 200, map[string]any{"links": s.links}, nil
+}
+
+func (s *Server) getContacts(*http.Request) (int, any, *apiError) {
+	return 200, map[string]any{"contacts": append([]Contact{}, s.contacts...), "hours": 24}, nil
+}
+
+func (s *Server) getFiles(r *http.Request) (int, any, *apiError) {
+	limit, err := strconv.Atoi(r.URL.Query().Get("limit"))
+	if err != nil || limit < 1 || limit > 200 {
+		return 0, nil, refuse(400, "bad_request", "limit must be 1 to 200")
+	}
+	out := []*Message{}
+	before, found := r.URL.Query().Get("before"), false
+	all := slices.Clone(s.messages)
+	slices.SortStableFunc(all, func(a, b *Message) int { return b.Sent.Compare(a.Sent) })
+	for _, m := range all {
+		if m.File != nil && (before == "" || found) && len(out) < limit {
+			out = append(out, m)
+		}
+		found = found || m.ID == before
+	}
+	return 200, map[string]any{"messages": out, "more": len(out) == limit}, nil
+}
+
+func (s *Server) postKey(r *http.Request) (int, any, *apiError) {
+	var in struct {
+		Fingerprint string `json:"fingerprint"`
+		Verified    bool   `json:"verified"`
+	}
+	if err := decode(r, &in); err != nil {
+		return 0, nil, err
+	}
+	i := slices.IndexFunc(s.users, func(u User) bool { return u.ID == r.PathValue("id") })
+	if i < 0 {
+		return 0, nil, refuse(404, "not_found", "there is no such person")
+	}
+	if s.users[i].Fingerprint != in.Fingerprint {
+		return 0, nil, refuse(409, "other_key", "the person has another key now")
+	}
+	s.users[i].Verified, s.users[i].KeyChanged = in.Verified, false
+	s.publish("contact", struct{}{})
+	return 200, s.users[i], nil
 }
 
 func (s *Server) getPeers(*http.Request) (int, any, *apiError) {
@@ -419,6 +465,8 @@ func act(action string) call {
 			m.State, m.Reason, m.Hint, m.ReasonCode = "queued", "", "", ""
 		case action == "recall" && m.Outgoing && m.State != "recalled" && m.State != "expired":
 			m.State, m.Reason, m.Hint, m.Text = "recalled", "", "", nil
+		case action == "dismiss" && m.Outgoing && slices.Contains(stuck, m.State):
+			m.Dismissed = true
 		case action == "read" && !m.Outgoing:
 			m.State, m.Unread = "read", false
 		default:
@@ -429,10 +477,13 @@ func act(action string) call {
 	}
 }
 
+// stuck are the states of failures.
+var stuck = []string{"failed", "expired", "waiting-for-keys"}
+
 func (s *Server) getFailures(*http.Request) (int, any, *apiError) {
 	out := []*Message{}
 	for _, m := range s.messages {
-		if m.Outgoing && slices.Contains([]string{"failed", "expired", "waiting-for-keys"}, m.State) {
+		if m.Outgoing && !m.Dismissed && slices.Contains(stuck, m.State) {
 			out = append(out, m)
 		}
 	}

@@ -1,0 +1,48 @@
+package browser
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+)
+
+// Visit loads an address and waits for nothing. refused is the browser's own
+// word for why it did not load it, such as net::ERR_CERT_AUTHORITY_INVALID;
+// empty when it did. From then on requests to any other origin are problems.
+func (p *Page) Visit(address string) (refused string, err error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", fmt.Errorf("browser: visit: %w", err)
+	}
+	p.mu.Lock()
+	p.origin = u.Scheme + "://" + u.Host
+	p.mu.Unlock()
+	load := func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
+		r, err := cdp.Call(ctx, t, page.Navigate, page.NavigateParams{URL: address})
+		if err == nil {
+			refused = r.ErrorText
+		}
+		return chromedp.Void{}, err
+	}
+	if err := chromedp.Do(p.ctx, load); err != nil {
+		return "", fmt.Errorf("browser: visit %s: %w", address, err)
+	}
+	return refused, nil
+}
+
+// Show loads an address and waits for a condition on its page. A warning of
+// the browser's in its place is an error.
+func (p *Page) Show(address, what, condition string) error {
+	refused, err := p.Visit(address)
+	if err != nil {
+		return err
+	}
+	if refused != "" {
+		return fmt.Errorf("browser: %s was not loaded: %s", address, refused)
+	}
+	return p.Wait(what, condition)
+}
