@@ -3,6 +3,7 @@
 
 GO      ?= go
 BENCH   ?= .
+RUNS    ?= 1
 SEEDS   ?= 1000
 FUZZ_S  ?= 3
 KILLS   ?= 20
@@ -12,12 +13,13 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The same sources and the same Go give the same bytes, wherever they lie.
 BUILD = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -buildid= -X main.version=$(VERSION)"
+DEB   = GO='$(GO)' VERSION='$(VERSION)' bash .ci/deb
 STAGE = @sh .ci/stage
 
 # These have stages of their own and are left out of the race stage.
-OWN_STAGE = /field-tests/(repo|sim|faults|scenario|browser|demo)(/|$$)
+OWN_STAGE = /field-tests/(repo|sim|faults|scenario|browser|demo|atak|install|twomachines)(/|$$)
 
-.PHONY: build run test check setup help field field-short bench soak release source-bundle clean go \
+.PHONY: build run test check setup help field field-short bench soak release packages source-bundle clean go \
 	stages fmt vet staticcheck race fuzz fips sim kills repo scenario browser
 
 build: go
@@ -29,10 +31,10 @@ help:
 	@echo 'make run            build, then show three nodes at work; stays up until Ctrl-C'
 	@echo 'make test           everything: set-up, check, scenario, browser'
 	@echo 'make check          format, vet, staticcheck, race tests, fuzz, FIPS, simulation, kills, repository'
-	@echo 'make bench BENCH=x  Go benchmarks of all packages whose name matches x'
+	@echo 'make bench BENCH=x  Go benchmarks of all packages whose name matches x; RUNS=5 | sh .ci/median for medians'
 	@echo 'make field          the long field tests, hours; make field-short is what CI adds'
 	@echo 'make soak SEEDS=n   the simulation over n seeds'
-	@echo 'make release        static binaries for amd64, arm64 and armv7 with checksums, in bin/release'
+	@echo 'make release        static binaries and .deb packages for amd64, arm64 and armv7 (armhf), with checksums, in bin/release'
 	@echo 'make source-bundle  an archive that builds without any network, in bin'
 	@echo 'make clean          remove bin'
 
@@ -90,7 +92,7 @@ kills: build
 	$(STAGE) kills env KILLS=$(KILLS) $(GO) test -count=1 -timeout 30m ./field-tests/faults/...
 
 scenario: build
-	$(STAGE) scenario $(GO) test -count=1 -timeout 15m ./field-tests/scenario/... ./field-tests/demo/...
+	$(STAGE) scenario $(GO) test -count=1 -timeout 15m ./field-tests/scenario/... ./field-tests/demo/... ./field-tests/twomachines/... ./field-tests/atak/...
 
 browser: build
 	$(STAGE) browser $(GO) test -count=1 -timeout 15m ./field-tests/browser/...
@@ -99,16 +101,20 @@ field: build release
 	$(STAGE) field-kills env KILLS=1000 $(GO) test -count=1 -timeout 0 ./field-tests/faults/...
 	$(STAGE) field-sim env SIM_SEEDS=2000 $(GO) test -count=1 -timeout 0 ./field-tests/sim/...
 	$(STAGE) field-boards $(GO) test -tags field -count=1 -timeout 0 -v ./field-tests/scenario/...
+	$(STAGE) field-sim-boards $(GO) test -tags field -count=1 -timeout 0 -run SameLogOnAllBoards ./field-tests/sim
+	$(STAGE) field-install $(GO) test -tags field -count=1 -timeout 0 -v ./field-tests/install/...
 	$(STAGE) field-bundle env FIELD=long $(GO) test -count=1 -timeout 0 -run Bundle ./field-tests/repo
 	@sh .ci/stage --summary
 
 field-short: build release
 	$(STAGE) field-kills env KILLS=200 $(GO) test -count=1 -timeout 30m ./field-tests/faults/...
 	$(STAGE) field-boards $(GO) test -tags field -count=1 -timeout 30m -run ThreeBoards ./field-tests/scenario/...
+	$(STAGE) field-sim-boards $(GO) test -tags field -count=1 -timeout 30m -run SameLogOnAllBoards ./field-tests/sim
+	$(STAGE) field-install $(GO) test -count=1 -timeout 30m -v ./field-tests/install/...
 	@sh .ci/stage --summary
 
 bench: build
-	$(GO) test -run '^$$' -bench '$(BENCH)' -timeout 60m ./...
+	$(GO) test -run '^$$' -bench '$(BENCH)' -count $(RUNS) -timeout 0 ./...
 
 soak: go
 	SIM_SEEDS=$(SEEDS) $(GO) test -count=1 -timeout 0 -v ./field-tests/sim/...
@@ -118,7 +124,14 @@ release: go
 	GOOS=linux GOARCH=amd64 GOAMD64=v1 $(BUILD) -o bin/release/outrider-$(VERSION)-linux-amd64 ./node/outrider
 	GOOS=linux GOARCH=arm64 GOARM64=v8.0 $(BUILD) -o bin/release/outrider-$(VERSION)-linux-arm64 ./node/outrider
 	GOOS=linux GOARCH=arm GOARM=7 $(BUILD) -o bin/release/outrider-$(VERSION)-linux-armv7 ./node/outrider
-	@cd bin/release && sha256sum outrider-* > SHA256SUMS && cat SHA256SUMS
+	@$(MAKE) --no-print-directory packages
+	@cd bin/release && sha256sum outrider* > SHA256SUMS && cat SHA256SUMS
+
+# Debian packages of the three binaries.
+packages:
+	$(DEB) amd64 bin/release/outrider-$(VERSION)-linux-amd64 bin/release/outrider_$(VERSION)_amd64.deb
+	$(DEB) arm64 bin/release/outrider-$(VERSION)-linux-arm64 bin/release/outrider_$(VERSION)_arm64.deb
+	$(DEB) armhf bin/release/outrider-$(VERSION)-linux-armv7 bin/release/outrider_$(VERSION)_armhf.deb
 
 source-bundle: go
 	@mkdir -p bin

@@ -1,0 +1,84 @@
+package atak
+
+import (
+	"bytes"
+	"encoding/xml"
+	"fmt"
+	"net"
+	"strconv"
+
+	"outrider/atak/datapkg"
+)
+
+// An Enrolment asks for a connection package.
+type Enrolment struct {
+	Credential Credential
+	Callsign   string // the user's name: the client is told to use it
+	Node       string // what the connection is called in the client
+	Host       string // where clients reach this node
+	StreamPort uint16
+}
+
+// A connection package brings file names that are unique per node: WinTAK
+// takes one server's file for another's otherwise (tak.md 11).
+
+// ConnectionPackage makes what a client imports to connect: a data package
+// with the CA, a client certificate with its key, and the settings. Whoever
+// has it is that user's client.
+func (ca *CA) ConnectionPackage(e Enrolment) ([]byte, error) {
+	trust, client, err := ca.keyStores(e.Credential)
+	if err != nil {
+		return nil, err
+	}
+	id := e.Credential.Serial[:8]
+	trustName, clientName := "outrider-"+id+"-ca.p12", "outrider-"+id+".p12"
+	pref, err := preferences(e, trustName, clientName)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = datapkg.Make(&b, datapkg.Manifest{UID: "outrider-" + e.Credential.Serial, Name: "Outrider " + e.Node}, []datapkg.File{
+		{Path: "certs/outrider-" + id + ".pref", Data: pref}, {Path: "certs/" + trustName, Data: trust}, {Path: "certs/" + clientName, Data: client},
+	}, "onReceiveDelete", "true")
+	return b.Bytes(), err
+}
+
+// The settings file of ATAK.
+type prefsXML struct {
+	XMLName xml.Name   `xml:"preferences"`
+	Groups  []prefsSet `xml:"preference"`
+}
+
+type prefsSet struct {
+	Version string      `xml:"version,attr"`
+	Name    string      `xml:"name,attr"`
+	Entries []prefEntry `xml:"entry"`
+}
+
+type prefEntry struct {
+	Key   string `xml:"key,attr"`
+	Class string `xml:"class,attr"`
+	Value string `xml:",chardata"`
+}
+
+func preferences(e Enrolment, trustName, clientName string) ([]byte, error) {
+	text := func(k, v string) prefEntry { return prefEntry{k, "class java.lang.String", v} }
+	x := prefsXML{Groups: []prefsSet{
+		{"1", "cot_streams", []prefEntry{
+			{"count", "class java.lang.Integer", "1"}, text("description0", "Outrider "+e.Node), {"enabled0", "class java.lang.Boolean", "true"},
+			text("connectString0", net.JoinHostPort(e.Host, strconv.Itoa(int(e.StreamPort)))+":ssl"),
+			text("caLocation0", "cert/"+trustName), text("caPassword0", Password),
+			text("certificateLocation0", "cert/"+clientName), text("clientPassword0", Password),
+		}},
+		{"1", "com.atakmap.app_preferences", []prefEntry{
+			text("caLocation", "cert/"+trustName), text("caPassword", Password),
+			text("certificateLocation", "cert/"+clientName), text("clientPassword", Password),
+			text("locationCallsign", e.Callsign),
+		}},
+	}}
+	b, err := xml.Marshal(x)
+	if err != nil {
+		return nil, fmt.Errorf("atak: write settings: %v", err)
+	}
+	return append([]byte("<?xml version='1.0' standalone='yes'?>\n"), b...), nil
+}
