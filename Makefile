@@ -17,7 +17,7 @@ DEB   = GO='$(GO)' VERSION='$(VERSION)' bash .ci/deb
 STAGE = @sh .ci/stage
 
 # These have stages of their own and are left out of the race stage.
-OWN_STAGE = /field-tests/(repo|sim|faults|scenario|browser|demo|atak|install|twomachines)(/|$$)
+OWN_STAGE = /field-tests/(repo|sim|faults|scenario|browser|demo|atak|install|twomachines|operate)(/|$$)
 
 .PHONY: build run test check setup help field field-short bench soak release packages source-bundle clean go \
 	stages fmt vet staticcheck race fuzz fips sim kills repo scenario browser
@@ -66,6 +66,7 @@ fmt:
 
 vet: go
 	$(STAGE) vet $(GO) vet ./...
+	$(STAGE) vet-32-bit env CGO_ENABLED=0 GOARCH=arm GOARM=7 $(GO) build -o /dev/null ./node/outrider
 
 staticcheck: go
 	$(STAGE) staticcheck $(GO) run $(STATICCHECK) ./...
@@ -92,7 +93,7 @@ kills: build
 	$(STAGE) kills env KILLS=$(KILLS) $(GO) test -count=1 -timeout 30m ./field-tests/faults/...
 
 scenario: build
-	$(STAGE) scenario $(GO) test -count=1 -timeout 15m ./field-tests/scenario/... ./field-tests/demo/... ./field-tests/twomachines/... ./field-tests/atak/...
+	$(STAGE) scenario $(GO) test -count=1 -timeout 15m ./field-tests/scenario/... ./field-tests/demo/... ./field-tests/twomachines/... ./field-tests/atak/... ./field-tests/operate/...
 
 browser: build
 	$(STAGE) browser $(GO) test -count=1 -timeout 15m ./field-tests/browser/...

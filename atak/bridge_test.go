@@ -523,3 +523,18 @@ func TestL03ConnectionPackage(t *testing.T) {
 		t.Error("a certificate without a credential")
 	}
 }
+
+// A listener that fails is told; a port that is taken too.
+func TestRunTellsOfFaults(t *testing.T) {
+	n := world(t, "alpha")[0]
+	addr, _ := n.srv.Addrs()
+	second := n.cfg
+	second.Stream = addr.String()
+	if err := New(second).Run(t.Context()); err == nil || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("a taken port: %v", err)
+	}
+	second.Stream, second.HTTPS = "127.0.0.1:0", addr.String()
+	if err := New(second).Run(t.Context()); err == nil {
+		t.Error("a taken port for files")
+	}
+}

@@ -188,7 +188,7 @@ func (d *desk) update(ctx context.Context, m Message) {
 func (d *desk) moved(ctx context.Context, m Message) {
 	d.mu.Lock()
 	old, known := d.tracks[m.Peer.ID]
-	newer := !known || m.Position.Time.After(old.Time)
+	newer := !known || !m.Position.Time.Before(old.Time) && m.Position != old
 	if newer {
 		d.tracks[m.Peer.ID] = m.Position
 	}

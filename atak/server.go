@@ -115,10 +115,10 @@ func (s *Server) Run(ctx context.Context) (err error) {
 		s.mu.Unlock()
 	}()
 	s.listens()
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { <-ctx.Done(); return errors.Join(stream.Close(), files.Close()) })
-	g.Go(func() error { return s.serveStreams(ctx, newGuard(stream, s.refused), conf) })
-	g.Go(func() error { return s.serveHTTPS(ctx, newGuard(files, s.refused), conf) })
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { <-gctx.Done(); return errors.Join(stream.Close(), files.Close()) })
+	g.Go(func() error { return s.serveStreams(gctx, newGuard(stream, s.refused), conf) })
+	g.Go(func() error { return s.serveHTTPS(gctx, newGuard(files, s.refused), conf.Clone()) })
 	if err := g.Wait(); err != nil && ctx.Err() == nil {
 		return err
 	}
@@ -320,7 +320,8 @@ func (c *guarded) Close() error {
 func (s *Server) serveHTTPS(ctx context.Context, l net.Listener, conf *tls.Config) error {
 	srv := &http.Server{
 		Handler: s.routes(), TLSConfig: conf, ReadHeaderTimeout: handshakeTime, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}, // HTTP/1.1 as TAK servers speak it: one request, one connection
+		ErrorLog:     slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	done := make(chan struct{})
 	go func() {

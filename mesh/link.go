@@ -40,11 +40,14 @@ type link struct {
 	remote stateFrame
 
 	// what goes out
-	num      uint64 // last transfer number
-	sent     uint64 // counted frames
-	credited uint64 // of these, received by the peer
-	window   []inflight
-	inflight int
+	num       uint64 // last transfer number
+	sent      uint64 // counted frames
+	credited  uint64 // of these, received by the peer
+	window    []inflight
+	inflight  int
+	span      time.Duration // under load since the rate was measured last
+	spanBytes uint64        // received in it
+
 	progress Time          // of the peer's credit, or when the window was last empty
 	rate     uint64        // bytes per second
 	rtt      time.Duration // of a small frame on an idle link
@@ -230,10 +233,17 @@ func (m *Machine) measure(l *link, list []inflight, bytes int) {
 	if list[0].first {
 		took = max(took-l.rtt, took/8)
 	}
-	if us := uint64(took.Microseconds()); us > 0 {
-		l.rate = max((7*l.rate+uint64(bytes)*1_000_000/us)/8, minRate)
+	// Acknowledgements come in bursts, which alone would look like a link as
+	// fast as the processor: only a stretch of time has a rate.
+	l.span, l.spanBytes = l.span+took, l.spanBytes+uint64(bytes)
+	if l.span >= rateSpan {
+		l.rate = max((7*l.rate+l.spanBytes*1_000_000/uint64(l.span.Microseconds()))/8, minRate)
+		l.span, l.spanBytes = 0, 0
 	}
 }
+
+// rateSpan is the least time under load that a rate is measured over.
+const rateSpan = 100 * time.Millisecond
 
 func (l *link) nextAlarm() Time {
 	if l.closed {

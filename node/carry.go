@@ -189,7 +189,7 @@ func mediumSpace(dir string) (int64, error) {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return 0, fmt.Errorf("node: carry: %w", err)
 	}
-	return max(1<<20, int64(min(st.Blocks, 1<<40))*st.Bsize-8<<20), nil
+	return max(1<<20, int64(min(st.Blocks, 1<<40))*int64(st.Bsize)-8<<20), nil
 }
 
 // blindJudge takes every control object: the stick has no keys to judge by,

@@ -321,10 +321,9 @@ func TestP04CodesEndAndAreFew(t *testing.T) {
 	}
 }
 
-func TestP04NamesElsewhereGetNoCode(t *testing.T) {
-	h, _, bob := founded(t)
+func TestP04CodeNeedsTheAdmin(t *testing.T) {
+	h, _, _ := founded(t)
 	r := up(t, h, onLoopback(t))
-	_ = bob
 	err := r.ask("POST", "/v1/codes", map[string]any{"name": carolName, "admin_password": "wrong"}, nil)
 	wantCode(t, err, "bad_password")
 	r.must(r.down())

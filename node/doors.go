@@ -67,9 +67,10 @@ func (d *doors) serve(ctx context.Context, server *api.Server, ready func(), oth
 			return nil
 		}
 	}
+	handler := server.Handler() // here: Run makes one as well, and both note the routes
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return server.Run(ctx) })
-	g.Go(func() error { d.turnstile.serve(ctx, server.Handler()); return nil })
+	g.Go(func() error { d.turnstile.serve(ctx, handler); return nil })
 	ready()
 	return g.Wait()
 }

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -243,5 +242,5 @@ func (p *page) run(ctx context.Context) error {
 
 // errBusyPort is an address the hand-out cannot have.
 func errBusyPort(at netip.AddrPort, err error) error {
-	return errors.Join(api.ErrConflict, fmt.Errorf("node: hand out the CA: listen on %s: %v; page.ca_port moves it", at, err))
+	return fmt.Errorf("node: hand out the CA: %w", &hinted{fmt.Sprintf("listen on %s: %v", at, err), "stop the other program, or change page.ca_port"})
 }

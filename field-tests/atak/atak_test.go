@@ -40,16 +40,24 @@ func TestMain(m *testing.M) {
 // patience is how long a test waits for what must happen.
 const patience = 60 * time.Second
 
-// library is the folder with the client. The set-up fetches it (.ci/setup).
+// library is the folder with the library, which the set-up fetches (.ci/setup),
+// and our client beside it.
 func library(t *testing.T) string {
 	t.Helper()
 	root, err := scenario.Root()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(root, "field-tests", "atak", "client")
+	dir := filepath.Join(root, "bin", "tak-client")
 	if _, err := os.Stat(filepath.Join(dir, "node_modules", "@tak-ps", "node-tak", "package.json")); err != nil {
 		t.Fatalf("the TAK client library is not here (%v): run `make setup`, which needs the npm registry once", err)
+	}
+	script, err := os.ReadFile(filepath.Join(root, "field-tests", "atak", "client", "client.mjs"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "client.mjs"), script, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	return dir
 }

@@ -19,6 +19,7 @@ const (
 	share     = 0.80
 	growthMiB = 48
 	recovery  = 30 * time.Second
+	rounds    = 3 // of windows, before a row has failed
 )
 
 // form is how long the rows last: the short one is part of every test run,
@@ -31,9 +32,9 @@ type form struct {
 
 func formOf() form {
 	if os.Getenv("ATTACK") == "long" {
-		return form{3 * time.Second, 5, 15, false}
+		return form{3 * time.Second, 5, 9, false}
 	}
-	return form{150 * time.Millisecond, 3, 24, true}
+	return form{150 * time.Millisecond, 3, 10, true}
 }
 
 // rate is what was done in a window, per second.
@@ -126,10 +127,13 @@ func (s *stage) play(t *testing.T, i int, r row, f form) {
 	s.work.worst.Store(0)
 	var times int64
 	var took time.Duration
-	for n := 0; n < f.most; n++ {
+	for n := 1; n <= rounds*f.most; n++ {
 		times, took = s.pair(t, ctx, i, f, res, times, took)
-		if n+1 >= f.pairs && res.judge() && float64(times)/took.Seconds() >= float64(r.least) {
+		if len(res.calm) >= f.pairs && res.judge() && float64(times)/took.Seconds() >= float64(r.least) {
 			break
+		}
+		if n%f.most == 0 && n < rounds*f.most { // somebody else has the machine: look again
+			*res = result{}
 		}
 	}
 	s.measure(t, pid, rss, res)

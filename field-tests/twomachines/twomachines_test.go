@@ -42,7 +42,7 @@ type people struct {
 }
 
 func meet(t *testing.T, names ...string) *people {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	w := netns.New(t, linkemu.Scenario{Nodes: names, Nets: []linkemu.Net{{Name: "lan", Subnet: "192.168.7.0/24"}}})
 	p := &people{T: t, ctx: ctx, world: w, bin: filepath.Join(t.TempDir(), "outrider")}

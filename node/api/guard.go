@@ -47,7 +47,8 @@ func withOrigin(ctx context.Context, o origin) context.Context {
 // Handler returns the interface: the routes with everything that holds for all
 // requests. It is meant for Listeners, which mark what came by the socket.
 func (s *Server) Handler() http.Handler {
-	routes := s.routes()
+	s.build.Do(func() { s.mux = s.routes() })
+	routes := s.mux
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer s.survive(w, r)
 		if err := s.admit(r); err != nil {

@@ -150,9 +150,13 @@ func TestConnectionsAreBounded(t *testing.T) {
 		dial()
 		open = append(open, <-accepted)
 	}
-	one := dial() // one past, from the same source
-	one.SetReadDeadline(time.Now().Add(20 * time.Second))
-	if _, err := one.Read(make([]byte, 1)); err != io.EOF && !strings.Contains(fmt.Sprint(err), "reset") {
+	one, err := net.Dial("tcp", ln.Addr().String()) // one past, from the same source
+	if err == nil {
+		defer one.Close()
+		_ = one.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_, err = one.Read(make([]byte, 1))
+	}
+	if err != io.EOF && !strings.Contains(fmt.Sprint(err), "reset") {
 		t.Errorf("a connection too many is not closed: %v", err)
 	}
 	open[0].Close()

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -25,6 +26,8 @@ type Server struct {
 	limiter  *limiter
 	streams  *streamCount
 
+	build    sync.Once // of mux: every listener asks for the handler
+	mux      *http.ServeMux
 	patterns []string // of all routes, for the test that API.md has them
 }
 

@@ -30,11 +30,11 @@ type Config struct {
 	Outgrown Outgrown // nil: nobody's keys are ever replaced
 	// Aside lists the names under which content of replaced keys lies
 	// (AsideID); nil: there is none.
-	Aside func() []identity.UserID
-	Renewer  Renewer  // nil: devices end with their first certificate
-	Blobs    Blobs
-	Roster   Roster
-	Clock    Clock
+	Aside   func() []identity.UserID
+	Renewer Renewer // nil: devices end with their first certificate
+	Blobs   Blobs
+	Roster  Roster
+	Clock   Clock
 	// Notify tells a user's screens what changed. It must not block and must
 	// not call back.
 	Notify func(user identity.UserID, u Update)

@@ -80,7 +80,7 @@ func Examine(ctx context.Context, e Env) []Finding {
 	out := []Finding{}
 	for _, check := range []func(context.Context, Env) []Finding{
 		checkFolder, checkConfig, checkClock, checkDisk, checkMemory, checkCPU, checkFiles,
-		checkNode, checkPorts, checkFirewall, checkPage, checkMesh,
+		checkNode, checkPorts, checkFirewall, checkPage, checkMesh, checkATAK,
 	} {
 		out = append(out, check(ctx, e)...)
 	}

@@ -61,6 +61,11 @@ var Kinds = []Kind{
 	{"node-silent", Fault, "A node has the folder {dir} but does not answer.", "Wait a minute if it has just been started. Else look at its log, and start it anew: `systemctl restart outrider`."},
 	{"version-mismatch", Warning, "The running node has version {node}, this command {command}.", "Start the node anew: `systemctl restart outrider`."},
 	{"node-crashed", Warning, "The node crashed on {when}.", "Run `outrider report` and hand the file to a developer."},
+	{"atak-ca-damaged", Fault, "The TAK bridge's CA in {dir} cannot be used.", "Put back a copy of {dir}. Without one remove the folder, start the node anew, and enrol every TAK client again (`outrider atak enroll`)."},
+	{"atak-silent", Fault, "The TAK bridge on {address} does not answer: {why}.", "See the node's log; another program may have the port (`outrider config check`)."},
+	{"atak-no-client", Warning, "The TAK bridge is on, but nobody can connect: no client was enrolled.", "Run `outrider atak enroll NAME`, or set enabled = false below [atak]."},
+	{"atak-shares-nothing", Warning, "The TAK bridge is on, but positions go to nobody.", "Name people, or \"*\" for everybody, in atak.share_with."},
+	{"atak-old-tls", Warning, "The TAK bridge takes TLS 1.2, which shows client certificates to whoever listens.", "Set tls12 = false below [atak], unless a client knows no TLS 1.3."},
 }
 
 // A Finding is a Kind that was found here and now.

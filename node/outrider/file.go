@@ -82,14 +82,18 @@ func (a *app) sendFile(ctx context.Context, to, path, name string, f sendFlags) 
 		return err
 	}
 	var raw []byte
-	first := true
-	err = c.sendOnce(ctx, f.once, func() (err error) {
-		if !first {
-			if err := rewind(body, f.once); err != nil {
+	tried := false
+	err = c.sendOnce(ctx, f.once, func() error {
+		if tried { // what is left of the first try may still be reading
+			fresh, err := again(body, path, f.once)
+			if err != nil {
 				return err
 			}
+			defer fresh.Close()
+			raw, err = c.upload(ctx, "/v1/files?"+q.Encode(), fresh, size)
+			return err
 		}
-		first = false
+		tried = true
 		raw, err = c.upload(ctx, "/v1/files?"+q.Encode(), body, size)
 		return err
 	})
@@ -117,14 +121,20 @@ func (c *client) upload(ctx context.Context, path string, body io.Reader, size i
 	return raw, nil
 }
 
-// rewind goes back to the beginning of what is sent again; a pipe cannot.
-func rewind(body io.Reader, once string) error {
-	if s, ok := body.(io.Seeker); ok {
-		if _, err := s.Seek(0, io.SeekStart); err == nil {
-			return nil
-		}
+// again opens a file a second time; what comes from a pipe is gone.
+func again(body io.ReadCloser, path, once string) (io.ReadCloser, error) {
+	f, ok := body.(*os.File)
+	if !ok {
+		return nil, unsure(once)
 	}
-	return unsure(once)
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil, unsure(once)
+	}
+	fresh, err := os.Open(path)
+	if err != nil {
+		return nil, unsure(once)
+	}
+	return fresh, nil
 }
 
 // openSource opens what is to be sent; size is -1 when it cannot be known.

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -47,6 +49,13 @@ func (l *losing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(http.StatusCreated)
 	_ = json.NewEncoder(w).Encode(map[string]string{"id": "abc", "state": "queued"})
+}
+
+// seen is what has come so far.
+func (l *losing) seen() (calls int, keys map[string]bool, sizes []int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.calls, maps.Clone(l.keys), slices.Clone(l.sizes)
 }
 
 // serve makes an app that talks to the node.
@@ -92,20 +101,22 @@ func TestLostAnswersAreAskedAgain(t *testing.T) {
 			if err := send(a); err != nil || !strings.Contains(out.String(), "abc queued") {
 				t.Errorf("%s, %d answers lost: %v, %q", name, lose, err, out)
 			}
-			if len(l.keys) != 1 || l.keys[""] {
-				t.Errorf("%s, %d answers lost: acts %v", name, lose, l.keys)
+			_, keys, sizes := l.seen()
+			if len(keys) != 1 || keys[""] {
+				t.Errorf("%s, %d answers lost: acts %v", name, lose, keys)
 			}
-			for _, n := range l.sizes {
-				if n != l.sizes[0] {
-					t.Errorf("%s: bodies of %v bytes", name, l.sizes)
+			for _, n := range sizes {
+				if n != sizes[0] {
+					t.Errorf("%s: bodies of %v bytes", name, sizes)
 				}
 			}
 		}
 		l := &losing{lose: 1000}
 		a, _ := l.serve(t, nil)
 		err := send(a)
-		if !coded(err, "unsure") || !strings.Contains(err.(*failure).hint, "--once "+only(l.keys)) || l.calls < sendTries {
-			t.Errorf("%s, all answers lost: %v after %d calls", name, err, l.calls)
+		calls, keys, _ := l.seen()
+		if !coded(err, "unsure") || !strings.Contains(err.(*failure).hint, "--once "+only(keys)) || calls < sendTries {
+			t.Errorf("%s, all answers lost: %v after %d calls", name, err, calls)
 		}
 	}
 }
@@ -122,8 +133,9 @@ func only(keys map[string]bool) string {
 func TestNodeThatBeganAnew(t *testing.T) {
 	l := &losing{lose: 1, after: "no_session"}
 	a, _ := l.serve(t, nil)
-	if err := a.send(context.Background(), "bravo", []string{"x"}, sendFlags{once: "mine"}); !coded(err, "unsure") || !l.keys["mine"] || len(l.keys) != 1 {
-		t.Errorf("%v, acts %v", err, l.keys)
+	err := a.send(context.Background(), "bravo", []string{"x"}, sendFlags{once: "mine"})
+	if _, keys, _ := l.seen(); !coded(err, "unsure") || !keys["mine"] || len(keys) != 1 {
+		t.Errorf("%v, acts %v", err, keys)
 	}
 	l = &losing{after: "no_session"} // the first answer is an answer
 	a, _ = l.serve(t, nil)
@@ -137,8 +149,9 @@ func TestLostAnswerToAPipe(t *testing.T) {
 	l := &losing{lose: 1}
 	a, _ := l.serve(t, strings.NewReader("content"))
 	a.in = io.MultiReader(a.in)
-	if err := a.sendFile(context.Background(), "bravo", "-", "n", sendFlags{once: "mine"}); !coded(err, "unsure") || l.calls != 1 {
-		t.Errorf("%v after %d calls", err, l.calls)
+	err := a.sendFile(context.Background(), "bravo", "-", "n", sendFlags{once: "mine"})
+	if calls, _, _ := l.seen(); !coded(err, "unsure") || calls != 1 {
+		t.Errorf("%v after %d calls", err, calls)
 	}
 }
 

@@ -248,7 +248,6 @@ export default {
   'people.write': '{name} schreiben',
 
   'key.title': 'Schlüssel von {name}',
-  'key.of': '{name}',
   'key.yours': 'Sie',
   'key.how': 'Lesen Sie einander die Zahlen vor, von Angesicht zu Angesicht oder über eine Leitung, deren Stimme Sie kennen. Nur wenn alle sechs Gruppen gleich sind, ist es die richtige Person.',
   'key.verified': 'verglichen',

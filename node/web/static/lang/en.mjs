@@ -249,7 +249,6 @@ export default {
   'people.write': 'Write to {name}',
 
   'key.title': 'Key of {name}',
-  'key.of': '{name}',
   'key.yours': 'You',
   'key.how': 'Read the numbers to each other, face to face or over a line whose voice you know. Only if all six groups are equal is it the right person.',
   'key.verified': 'compared',

@@ -43,7 +43,7 @@ function paint(view, body) {
   const s = standing(u);
   replace(body,
     s === 'self' ? null : h('p', { class: `key-standing ${s}` }, icon(ICONS[s]), h('span', t(`key.${s}.what`, { name: nameText(u) }))),
-    fingerprint(u, s === 'self' ? t('key.yours') : t('key.of', { name: nameText(u) })),
+    fingerprint(u, s === 'self' ? t('key.yours') : nameText(u)),
     s === 'self' || !self ? null : fingerprint(self, t('key.yours')),
     h('p', { class: 'quiet' }, t('key.how')),
     view.outcome ? h('p', { class: 'notice', role: 'status' }, view.outcome) : null,
