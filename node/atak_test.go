@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"math"
 	"net/http"
 	"os"
@@ -81,6 +82,13 @@ func certificateIn(t *testing.T, pkg []byte) tls.Certificate {
 // connected opens an event stream and waits for the first word of the bridge.
 func (r *running) connected(cert tls.Certificate) (*tls.Conn, error) {
 	stream, _ := r.cfg.ATAKAddrs()
+	eventually(r.t, "the bridge to listen", func() error { // a node is up without it
+		probe, err := net.Dial("tcp", stream.String())
+		if err != nil {
+			return err
+		}
+		return probe.Close()
+	})
 	conn, err := tls.Dial("tcp", stream.String(), &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true}) // as node-tak does
 	if err != nil {
 		return nil, err

@@ -170,3 +170,16 @@ func (n *Node) controlTagOf(payload []byte) identity.Tag {
 	}
 	return n.controlTags()[0]
 }
+
+// tellHeads tells neighbours a digest of the revocations known here, and
+// offers them the secrets that were kept back for want of one. Only hear
+// calls it.
+func (n *Node) tellHeads() {
+	heads := n.roster.Heads()
+	if string(heads) == n.heads {
+		return
+	}
+	n.heads = string(heads)
+	n.agent.SetHeads(heads)
+	n.links.Spread()
+}

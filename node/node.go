@@ -84,6 +84,7 @@ type Node struct {
 	contacts   *contacts
 	toPublish  chan struct{}
 	newSecrets chan struct{} // 1 deep: the network secrets have changed
+	heads      string        // digest of revocations told last; hear's alone
 	admin      adminDesk
 	watch      clockWatch
 }

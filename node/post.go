@@ -211,6 +211,7 @@ func (n *Node) applyControl(ctx context.Context, id bundle.ID) {
 	}
 	n.agent.Rejudge()
 	n.links.Recheck()
+	n.tellHeads()
 }
 
 // tell translates an event for chat and for the node's own screens.

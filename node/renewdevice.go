@@ -43,8 +43,13 @@ func (r renewer) RenewDevice(ctx context.Context, user identity.UserID, password
 	if !due || !end.After(leaf.NotAfter.Add(time.Hour)) {
 		return keys, nil
 	}
+	// Of two certificates the one that begins later counts, in whole minutes.
+	begin := now.Add(-backdate)
+	if next := leaf.NotBefore.Add(time.Minute); begin.Before(next) {
+		begin = next
+	}
 	cert, err := identity.IssueDevice(n.root.ID(), keys.User, keys.Device, identity.Certificate{
-		Subject: user[:], Generation: parents.Leaf().Generation, NotBefore: now.Add(-backdate), NotAfter: end,
+		Subject: user[:], Generation: parents.Leaf().Generation, NotBefore: begin, NotAfter: end,
 	})
 	if err != nil {
 		return keys, fmt.Errorf("node: renew device: %w", err)

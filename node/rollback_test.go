@@ -108,7 +108,9 @@ func TestVaultPutBackFromACopy(t *testing.T) {
 	known := map[identity.DeviceID]envelope.Device{}
 	alice, bob := newChatter(t, 1, known), newChatter(t, 2, known)
 	defer bob.close()
-	bundleHeader := func(tag identity.Tag, _ envelope.PurgeKey) ([]byte, error) { return append([]byte("header"), tag[:]...), nil }
+	bundleHeader := func(tag identity.Tag, _ envelope.PurgeKey) ([]byte, error) {
+		return append([]byte("header"), tag[:]...), nil
+	}
 	to := envelope.Recipient{User: bob.user, Device: bob.key.Public().DeviceID(), DeviceKey: bob.key.Public(), Prekey: bob.prekey()}
 	epoch, _, err := alice.ring.StartEpoch([]envelope.Recipient{to}, envelope.EpochOptions{Header: bundleHeader})
 	if err != nil {
