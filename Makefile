@@ -17,10 +17,10 @@ DEB   = GO='$(GO)' VERSION='$(VERSION)' bash .ci/deb
 STAGE = @sh .ci/stage
 
 # These have stages of their own and are left out of the race stage.
-OWN_STAGE = /field-tests/(repo|sim|faults|scenario|browser|demo|atak|install|twomachines|operate)(/|$$)
+OWN_STAGE = /field-tests/(repo|sim|faults|scenario|browser|demo|atak|install|twomachines|operate|carry|attack)(/|$$)
 
 .PHONY: build run test check setup help field field-short bench soak release packages source-bundle clean go \
-	stages fmt vet staticcheck race fuzz fips sim kills repo scenario browser
+	stages fmt vet staticcheck race fuzz fips sim kills repo scenario browser attack
 
 build: go
 	@mkdir -p bin
@@ -93,12 +93,17 @@ kills: build
 	$(STAGE) kills env KILLS=$(KILLS) $(GO) test -count=1 -timeout 30m ./field-tests/faults/...
 
 scenario: build
-	$(STAGE) scenario $(GO) test -count=1 -timeout 15m ./field-tests/scenario/... ./field-tests/demo/... ./field-tests/twomachines/... ./field-tests/atak/... ./field-tests/operate/...
+	$(STAGE) scenario $(GO) test -count=1 -timeout 15m ./field-tests/scenario/... ./field-tests/demo/... ./field-tests/twomachines/... ./field-tests/atak/... ./field-tests/operate/... ./field-tests/carry/...
 
 browser: build
 	$(STAGE) browser $(GO) test -count=1 -timeout 15m ./field-tests/browser/...
 
+# What strangers outside the network can do to a node.
+attack: build
+	$(STAGE) attack $(GO) test -count=1 -timeout 15m ./field-tests/attack
+
 field: build release
+	$(STAGE) field-attack env ATTACK=long $(GO) test -count=1 -timeout 0 ./field-tests/attack
 	$(STAGE) field-kills env KILLS=1000 $(GO) test -count=1 -timeout 0 ./field-tests/faults/...
 	$(STAGE) field-sim env SIM_SEEDS=2000 $(GO) test -count=1 -timeout 0 ./field-tests/sim/...
 	$(STAGE) field-boards $(GO) test -tags field -count=1 -timeout 0 -v ./field-tests/scenario/...
@@ -107,7 +112,7 @@ field: build release
 	$(STAGE) field-bundle env FIELD=long $(GO) test -count=1 -timeout 0 -run Bundle ./field-tests/repo
 	@sh .ci/stage --summary
 
-field-short: build release
+field-short: build release attack
 	$(STAGE) field-kills env KILLS=200 $(GO) test -count=1 -timeout 30m ./field-tests/faults/...
 	$(STAGE) field-boards $(GO) test -tags field -count=1 -timeout 30m -run ThreeBoards ./field-tests/scenario/...
 	$(STAGE) field-sim-boards $(GO) test -tags field -count=1 -timeout 30m -run SameLogOnAllBoards ./field-tests/sim
