@@ -37,7 +37,6 @@ type mesh struct {
 	cut   bool
 	next  int
 	users map[PersonID]*fakeUser
-	nodes []*Server
 	acts  map[string]MessageID
 	held  []func() // what waits for the cut to end
 }

@@ -39,8 +39,6 @@ var (
 	villain = netip.MustParseAddr("10.66.9.9") // one attacker
 )
 
-const stageBits = 16
-
 // ownStage makes every address of the stage this machine's own. The caller
 // must be in a network namespace of its own.
 func ownStage() error {
