@@ -10,6 +10,7 @@ import (
 // fillWorld puts a unit's life into the fake node: messages of every type and
 // state, a failure, neighbours near and gone.
 func fillWorld(s *fakeapi.Server) map[string]fakeapi.Person {
+	s.Warn(fakeapi.Warning{Code: "clock_unconfirmed"}, fakeapi.Warning{Code: "node_ends"})
 	ago := func(d time.Duration) time.Time { return time.Now().Add(-d).UTC() }
 	p := map[string]fakeapi.Person{}
 	for _, n := range []string{"Charlie", "Mora Lindqvist", "Okafor", "Haas", "Tamsin Reyes", "Dmytro"} {

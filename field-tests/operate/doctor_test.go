@@ -185,8 +185,10 @@ var faults = map[string]func(t *testing.T){
 
 // inside are the findings whose fault the tests of node/doctor make: the
 // machine's clock and memory are everybody's, and certificates that are wrong
-// come from a server of the test's.
-var inside = []string{"clock-unset", "clock-unsynchronised", "memory-low", "page-certificate-expired", "page-certificate-address", "page-silent"}
+// come from a server of the test's; the TAK bridge's faults need no second
+// program.
+var inside = []string{"clock-unset", "clock-unsynchronised", "memory-low", "page-certificate-expired", "page-certificate-address", "page-silent",
+	"atak-ca-damaged", "atak-silent", "atak-no-client", "atak-shares-nothing", "atak-old-tls"}
 
 func TestA20EveryFaultIsNamedWithItsCure(t *testing.T) {
 	for _, k := range doctor.Kinds {

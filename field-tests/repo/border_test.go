@@ -44,7 +44,7 @@ var rows = [][]string{
 	{"atak/cot", "atak/datapkg", "atak/tak"},
 	{"store", "media", "media/rtc", "atak", "offline/roster", "offline/compliance", "offline/carry",
 		"offline/coresync", "mesh", "mesh/gossip", "mesh/cla/p2p", "mesh/cla/memcla", "mesh/cla/pipe"},
-	{"node/pageca", "node/mdns"},
+	{"node/pageca", "node/mdns", "node/position"},
 	{"node/chat"},
 	{"node/api"},
 	{"node/web", "node/config", "node/metrics", "node/report"},

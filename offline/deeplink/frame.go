@@ -16,7 +16,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"unicode/utf8"
 
 	"outrider/mesh/identity"
 	"outrider/mesh/identity/kdf"
@@ -35,7 +34,8 @@ const (
 const (
 	// MaxFrame is the most a frame may have, in bytes, on any carrier.
 	MaxFrame = 64 << 10
-	// MinPassword is the shortest password that Seal accepts, in characters.
+	// MinPassword is the shortest password that may be chosen, in characters
+	// (config-and-ui.md 2, P01).
 	MinPassword = 12
 )
 
@@ -53,8 +53,8 @@ var (
 	ErrExpired = errors.New("link has expired: ask for a new one")
 	// ErrTooLarge: it does not fit its carrier.
 	ErrTooLarge = errors.New("too large")
-	// ErrWeakPassword: the password is too short to protect what is handed out.
-	ErrWeakPassword = errors.New("password must have at least 12 characters")
+	// ErrWeakPassword: the password is too short to protect what it seals.
+	ErrWeakPassword = errors.New("password must have at least 12 characters: take a longer one, for example six words")
 )
 
 // A Frame is an opened link: content and who is said to have signed it. The
@@ -73,8 +73,8 @@ func Seal(ctx context.Context, content []byte, issuer identity.PrivateKey, passw
 		return nil, fmt.Errorf("deeplink: seal: %d bytes of content: %w", len(content), ErrTooLarge)
 	}
 	password = canonicalPassword(password)
-	if utf8.RuneCount(password) < MinPassword {
-		return nil, fmt.Errorf("deeplink: seal: %w", ErrWeakPassword)
+	if err := CheckPassword(password); err != nil {
+		return nil, fmt.Errorf("deeplink: seal: %w", err)
 	}
 	var salt [16]byte
 	if _, err := rand.Read(salt[:]); err != nil {

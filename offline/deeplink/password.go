@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"outrider/mesh/identity"
 )
@@ -45,6 +46,15 @@ func Fingerprint(network identity.NetworkID) string {
 		out[i] = words[n]
 	}
 	return strings.Join(out, " ")
+}
+
+// CheckPassword refuses a new password that is too easy to guess, whatever it
+// is for: a link, a user's keys, an admin's. Our words (Words) always pass.
+func CheckPassword(password []byte) error {
+	if utf8.RuneCount(password) < MinPassword {
+		return ErrWeakPassword
+	}
+	return nil
 }
 
 // canonicalPassword undoes what people do to a generated password when they

@@ -160,6 +160,7 @@ type Server struct {
 	links    []Link
 	contacts []Contact
 	banner   Banner
+	warnings []Warning
 	version  string
 	name     string
 	epoch    int
@@ -505,6 +506,16 @@ func (s *Server) wait(r *http.Request) {
 
 // SlowStyles delays style sheets, so that a page shows what it paints before.
 func (s *Server) SlowStyles(d time.Duration) { s.mu.Lock(); defer s.mu.Unlock(); s.slowCSS = d }
+
+// A Warning is something about the node that an operator must know.
+type Warning struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	Hint    string `json:"hint"`
+}
+
+// Warn makes the node warn of these and of nothing else.
+func (s *Server) Warn(w ...Warning) { s.mu.Lock(); defer s.mu.Unlock(); s.warnings = w }
 
 // Fail answers a call ("POST /v1/messages") with an error until it is cleared
 // with an empty code.

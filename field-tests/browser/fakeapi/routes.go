@@ -178,7 +178,8 @@ func (s *Server) getStatus(w http.ResponseWriter, _ *http.Request) {
 	answer(w, 200, map[string]any{
 		"node": strings.Repeat("nq3k7", 10) + "ab", "name": s.name, "version": s.version, "api": "1", "uptime_s": 93784,
 		"network": map[string]any{"id": strings.Repeat("w", 52), "name": "eagle"}, "banner": s.banner, "contacts": s.banner.Contacts, "links": s.links,
-		"store": map[string]any{"bundles": 1284, "bytes": 361_000_000, "limit_bytes": 2_000_000_000},
+		"warnings": append([]Warning{}, s.warnings...),
+		"store":    map[string]any{"bundles": 1284, "bytes": 361_000_000, "limit_bytes": 2_000_000_000},
 	})
 }
 
