@@ -140,7 +140,7 @@ func (n *Node) server(d *doors) *api.Server {
 	return api.New(api.Config{
 		Hosts: d.hosts, HostAllowed: hostAllowed,
 		Chat: heldChat{api.ChatService(n.chat), n.holds}, ATAK: n.bridge, Node: operator{n}, Bundles: n.raw, Provision: provision{n}, Carrier: carrier{n},
-		Door: d.page, Accounts: n.accounts,
+		Door: d.page, Accounts: n.accounts, Position: n.where,
 		Hub: n.hub, Web: n.page(), Log: n.log, Health: n.health,
 	})
 }

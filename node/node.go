@@ -76,6 +76,7 @@ type Node struct {
 	raw    *rawTags
 	people people
 	bridge *bridge // nil: the settings leave it off
+	where  *whereabouts
 	holds  *holds
 
 	accounts *accounts
@@ -157,6 +158,7 @@ func (n *Node) serve(ctx context.Context, m *membership, doors *doors, ready fun
 	if n.bridge, err = n.newBridge(); err != nil {
 		return err
 	}
+	n.where = newWhereabouts(n)
 	n.meter.begin()
 	defer n.meter.end()
 	events := n.agent.Events() // before anything can happen
@@ -167,6 +169,8 @@ func (n *Node) serve(ctx context.Context, m *membership, doors *doors, ready fun
 	g.Go(func() error { return n.chat.Run(ctx) })
 	g.Go(func() error { return n.publish(ctx) })
 	g.Go(func() error { return n.bridge.run(ctx) })
+	g.Go(func() error { return n.where.receiver.Run(ctx) })
+	g.Go(func() error { return n.where.run(ctx) })
 	g.Go(func() error { return n.followSecrets(ctx) })
 	g.Go(func() error { return n.administer(ctx) })
 	g.Go(func() error { return n.watchClock(ctx) })

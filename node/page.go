@@ -144,16 +144,10 @@ func (p *page) addrs() (out []netip.Addr) {
 // secureURLs are where the page is, best first: by name where the name is
 // answered to, then by address.
 func (p *page) secureURLs() (out []string) {
-	port := ""
-	for _, l := range p.cfg.Page.Listeners() {
-		if l.TLS {
-			port = strconv.Itoa(int(l.Addr.Port()))
-			break
-		}
-	}
-	if port == "" {
+	if !slices.ContainsFunc(p.cfg.Page.Listeners(), func(l config.PageListener) bool { return l.TLS }) {
 		return nil
 	}
+	port := strconv.Itoa(int(p.cfg.PagePort()))
 	for _, a := range p.addrs() {
 		out = append(out, "https://"+net.JoinHostPort(a.String(), port)+"/")
 	}

@@ -42,6 +42,9 @@ func (h *Home) hostedUsers() []hosted {
 // decides: before it is written the old keys are the user's, from then on the
 // new ones; the files follow in settle, after a crash too.
 func (h *Home) replaceKeys(ctx context.Context, id identity.UserID, key identity.PrivateKey, chain identity.Chain, name string, password []byte) error {
+	if err := deeplink.CheckPassword(password); err != nil {
+		return fmt.Errorf("node: replace keys: %w", err)
+	}
 	h.ops.Lock()
 	defer h.ops.Unlock()
 	at := slices.IndexFunc(h.hostedUsers(), func(u hosted) bool { return u.ID == id })
@@ -175,6 +178,9 @@ func (h *Home) openKeys(ctx context.Context, user identity.UserID, password []by
 }
 
 func (h *Home) lockKeys(ctx context.Context, user identity.UserID, keys chat.Keys, password []byte) error {
+	if err := deeplink.CheckPassword(password); err != nil {
+		return fmt.Errorf("node: seal keys: %w", err)
+	}
 	sealed, err := chat.SealKeys(ctx, user, password, keys, kdf.Default())
 	if err != nil {
 		return err

@@ -52,8 +52,8 @@ func (h *Home) CreateNetwork(ctx context.Context, name string, preset identity.P
 	if m := h.network(); m != nil {
 		return nil, fmt.Errorf("node: create network: %w (%s)", ErrHasNetwork, m.Name)
 	}
-	if len(adminPassword) == 0 {
-		return nil, fmt.Errorf("node: create network: the admin password is empty: %w", chat.ErrInvalid)
+	if err := deeplink.CheckPassword(adminPassword); err != nil {
+		return nil, fmt.Errorf("node: create network: %w", err)
 	}
 	root, rootKey, err := identity.CreateRoot(name, preset, time.Now())
 	if err != nil {
@@ -305,6 +305,9 @@ type device struct {
 // newDevice makes a device of the user on this node and seals the keys under
 // the password, which takes seconds on a small board. The chain is the user's.
 func (h *Home) newDevice(ctx context.Context, network identity.NetworkID, id identity.UserID, user identity.PrivateKey, chain identity.Chain, password []byte) (device, error) {
+	if err := deeplink.CheckPassword(password); err != nil {
+		return device{}, fmt.Errorf("node: seal keys: %w", err)
+	}
 	key, err := identity.NewPrivateKey()
 	if err != nil {
 		return device{}, err

@@ -87,7 +87,7 @@ func AddUser(ctx context.Context, h *Home, c config.Config, u api.NewUser) (api.
 	}
 	out := api.AddedUser{User: l.User, Name: l.Name, Link: deeplink.Link(l.Frame), Password: l.Password, Expires: l.Expires, Addrs: l.Addrs}
 	if host, _, err := net.SplitHostPort(l.Addrs[0]); err == nil {
-		out.PageLink, _ = deeplink.WebLink(net.JoinHostPort(host, "7443"), l.Frame) // missing if the address fits no URL
+		out.PageLink, _ = deeplink.WebLink(net.JoinHostPort(host, fmt.Sprint(c.PagePort())), l.Frame) // missing if the address fits no URL
 	}
 	return out, nil
 }
@@ -123,6 +123,8 @@ func provisionError(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, deeplink.ErrWeakPassword):
+		return err
 	case errors.Is(err, ErrNoNetwork):
 		return fmt.Errorf("%w: %w", api.ErrNoNetwork, err)
 	case errors.Is(err, ErrAdminPassword), errors.Is(err, ErrAdminLocked):

@@ -20,9 +20,11 @@ import (
 
 func TestCreateNetwork(t *testing.T) {
 	h := newHome(t)
-	_, err := h.CreateNetwork(t.Context(), networkName, identity.PresetLean, nil)
-	wantError(t, err, chat.ErrInvalid, "password")
-	_, err = h.CreateNetwork(t.Context(), strings.Repeat("n", identity.MaxNetworkName+1), identity.PresetLean, []byte(adminPassword))
+	for _, weak := range []string{"", "eleven char"} {
+		_, err := h.CreateNetwork(t.Context(), networkName, identity.PresetLean, []byte(weak))
+		wantError(t, err, deeplink.ErrWeakPassword, "12 characters")
+	}
+	_, err := h.CreateNetwork(t.Context(), strings.Repeat("n", identity.MaxNetworkName+1), identity.PresetLean, []byte(adminPassword))
 	wantError(t, err, identity.ErrMalformed)
 	if h.network() != nil || h.IsAdmin() {
 		t.Fatal("a refused network left something behind")
@@ -159,7 +161,7 @@ func TestHostUser(t *testing.T) {
 	wantError(t, err, ErrAdminPassword)
 	q.AdminPassword = []byte(adminPassword)
 	_, err = h.HostUser(t.Context(), q, nil)
-	wantError(t, err, chat.ErrInvalid, "empty password")
+	wantError(t, err, deeplink.ErrWeakPassword)
 	if users, _ := h.Users(); len(users) != 1 || !bytes.Equal(before, readState(t, h.Dir())) {
 		t.Fatal("a refused user left something behind")
 	}
@@ -217,6 +219,17 @@ func TestHostUserDiskFull(t *testing.T) {
 	}
 }
 
+// TestHostUserWeakPassword: nobody is made whose keys a guess would open.
+func TestHostUserWeakPassword(t *testing.T) {
+	h, _, _ := founded(t)
+	before := readState(t, h.Dir())
+	_, err := AddUser(t.Context(), h, config.Default(), api.NewUser{Name: bobName, Here: true, AdminPassword: []byte(adminPassword), Password: []byte("eleven char")})
+	wantError(t, err, deeplink.ErrWeakPassword, "12 characters")
+	if !bytes.Equal(before, readState(t, h.Dir())) {
+		t.Error("a refused user changed the node")
+	}
+}
+
 func TestAddUserAddresses(t *testing.T) {
 	h, _, _ := founded(t)
 	c := config.Default()
@@ -234,6 +247,10 @@ func TestAddUserAddresses(t *testing.T) {
 	}
 	if !strings.HasPrefix(u.PageLink, "https://192.0.2.7:7443/c/#") || !strings.HasPrefix(u.Link, deeplink.Scheme) {
 		t.Errorf("links: %s %s", u.PageLink, u.Link)
+	}
+	c.Page.Listen = []string{"127.0.0.1", "192.0.2.7:8443"}
+	if u, err = AddUser(t.Context(), h, c, add); err != nil || !strings.HasPrefix(u.PageLink, "https://192.0.2.7:8443/c/#") {
+		t.Errorf("with another port: %s, %v", u.PageLink, err)
 	}
 	c.Mesh.Advertise = []string{"198.51.100.1", "198.51.100.2:7000"}
 	if got := reachableAddrs(c); strings.Join(got, " ") != "198.51.100.1:7999 198.51.100.2:7999" {
@@ -303,7 +320,8 @@ func TestJoinRefusals(t *testing.T) {
 		{"no link", JoinRequest{"https://example.org/", good.LinkPassword, good.Password}, today(), deeplink.ErrDamaged},
 		{"empty", JoinRequest{"", good.LinkPassword, good.Password}, today(), deeplink.ErrDamaged},
 		{"too long", JoinRequest{deeplink.Scheme + strings.Repeat("A", 1<<20), good.LinkPassword, good.Password}, today(), deeplink.ErrTooLarge},
-		{"no password for the user", JoinRequest{good.Link, good.LinkPassword, nil}, today(), chat.ErrInvalid},
+		{"no password for the user", JoinRequest{good.Link, good.LinkPassword, nil}, today(), deeplink.ErrWeakPassword},
+		{"weak password for the user", JoinRequest{good.Link, good.LinkPassword, []byte("eleven char")}, today(), deeplink.ErrWeakPassword},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, _, err := h.Join(t.Context(), c.q, c.clock)

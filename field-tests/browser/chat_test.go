@@ -318,6 +318,14 @@ func TestOldPositionIsMarkedOld(t *testing.T) {
 	st.must(st.Wait("the mark", `document.querySelector('.position.stale .stale-chip')?.textContent === 'old'`))
 }
 
+// L01: with a position of its own the node tells how far away a received one is.
+func TestPositionTellsTheWay(t *testing.T) {
+	st, c := withCharlie(t, PageOptions{})
+	st.s.SetFix(0, 0)
+	st.s.Receive(c, "", func(m *fakeapi.Message) { m.Type, m.Location = "location", &fakeapi.Location{Lat: 0, Lon: 0.1} })
+	st.must(st.Wait("the way", `document.querySelector('.position-way')?.textContent.replace(/[\u2068\u2069]/g, '').startsWith('11.1\u00a0km, bearing 090°')`))
+}
+
 func TestTooLongTextIsNotSentAndNotLost(t *testing.T) {
 	st, _ := withCharlie(t, PageOptions{})
 	st.must(st.Fill("#compose", strings.Repeat("a", 32<<10)+"é"))

@@ -23,7 +23,6 @@ func TestWarningsOfTheNode(t *testing.T) {
 	st.must(st.Wait("the mark", marked))
 	st.must(st.Wait("what the page has no words for", `document.querySelector('#warnings [data-code="of_tomorrow"]')?.innerText.includes('<b>the mast leans</b>')`))
 	st.must(st.Open(st.s.URL() + "/?lang=de"))
-	st.must(st.Login(account, password))
 	st.must(st.Go("#/status"))
 	st.must(st.Wait("the German words", `document.querySelector('#warnings [data-code="node_ends"]')`))
 	if got := eval[string](st, `document.querySelector('#warnings').innerText`); !strings.Contains(got, "Das Zertifikat dieses Knotens läuft") || !strings.Contains(got, "Bitten Sie einen Administrator") {

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"net/http"
 	"time"
-	"unicode/utf8"
 
 	"outrider/mesh/identity"
 	"outrider/node/chat"
+	"outrider/offline/deeplink"
 )
 
 // Accounts is what brings users to their keys on this node when they have no
@@ -85,12 +85,11 @@ var (
 
 // Limits of codes and passwords.
 const (
-	MinPassword = 12 // characters of a password that a person chooses here (features.md P01)
-	MinCodeTTL  = time.Minute
-	MaxCodeTTL  = 24 * time.Hour
-	codeTTL     = 15 * time.Minute
-	maxCode     = 64   // bytes
-	maxWords    = 1024 // bytes
+	MinCodeTTL = time.Minute
+	MaxCodeTTL = 24 * time.Hour
+	codeTTL    = 15 * time.Minute
+	maxCode    = 64   // bytes
+	maxWords   = 1024 // bytes
 )
 
 // private refuses secrets that crossed a wire in the clear.
@@ -101,11 +100,10 @@ func private(r *http.Request) error {
 	return nil
 }
 
-// goodPassword refuses a new password that is too easy to guess. Six words
-// of ours are far longer.
+// goodPassword refuses a new password that is too easy to guess, or too long.
 func goodPassword(p string) error {
-	if n := utf8.RuneCountInString(p); n < MinPassword {
-		return fail(http.StatusBadRequest, "weak_password", "the new password is too short", "at least 12 characters, or the words that are offered")
+	if err := deeplink.CheckPassword([]byte(p)); err != nil {
+		return err
 	}
 	if len(p) > maxPassword {
 		return badRequest("a password must have at most %d bytes", maxPassword)

@@ -99,6 +99,7 @@ type Config struct {
 	Provision Provision
 	Door      Door     // may be nil
 	Accounts  Accounts // may be nil
+	Position  Position // nil while the node is enrolling
 	Carrier   Carrier  // nil while the node is enrolling
 	// Health tells the operator's programs how the node is; may be nil too.
 	Health func(context.Context) Health

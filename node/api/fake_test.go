@@ -260,7 +260,7 @@ type fakeNode struct {
 func (n *fakeNode) Status(context.Context) Status {
 	return Status{
 		Node: nodeA, Network: identity.NetworkID{5}, NetworkName: "eagle", Version: "v0", Uptime: 90 * time.Second,
-		Bundles: 3, Bytes: 400, LimitBytes: 1000, Contacts: 2,
+		Bundles: 3, Bytes: 400, LimitBytes: 1000, Contacts: 2, Warnings: []string{"node_ends"},
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"outrider/node/chat"
+	"outrider/offline/deeplink"
 )
 
 // A failure is an answer that is not the one asked for.
@@ -89,6 +90,9 @@ var classes = []struct {
 	{ErrCode, http.StatusUnauthorized, "bad_code", "a code is good once and for a short time: ask for a new one with `outrider user code NAME` on the node"},
 	{ErrNewKey, http.StatusConflict, "new_key", "send new_key: true if the person agrees: contacts see that the key has changed, and messages from before stay sealed"},
 	{ErrWords, http.StatusUnauthorized, "bad_words", "check each of the 24 words and their order"},
+	{deeplink.ErrWeakPassword, http.StatusBadRequest, "weak_password", ""}, // the text says what to do
+	{ErrNoFix, http.StatusConflict, "no_fix", "wait under open sky, or give the position by hand"},
+	{ErrNoReceiver, http.StatusConflict, "no_receiver", "set position.source in the node's settings, or give the position by hand"},
 	{ErrConflict, http.StatusConflict, "exists", ""},
 	{ErrLink, http.StatusUnprocessableEntity, "bad_link", ""},
 	{chat.ErrInvalid, http.StatusBadRequest, "bad_request", ""},

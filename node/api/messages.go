@@ -143,12 +143,19 @@ func (s *Server) sendLocation(w http.ResponseWriter, r *http.Request, ses *sessi
 		AccuracyM float64  `json:"accuracy_m"`
 		Note      string   `json:"note"`
 		Live      bool     `json:"live"`
+		Here      bool     `json:"here"`
 	}
 	if err := decodeJSON(r, &in); err != nil {
 		return err
 	}
+	if in.Here {
+		if in.Lat != nil || in.Lon != nil || in.AccuracyM != 0 {
+			return badRequest("here is the node's own position: leave out lat, lon and accuracy_m")
+		}
+		return s.sendHere(w, r, ses, in.draftJSON, in.Note, in.Live)
+	}
 	if in.Lat == nil || in.Lon == nil {
-		return badRequest("lat and lon are needed")
+		return badRequest("lat and lon are needed, or here")
 	}
 	if !(math.Abs(*in.Lat) <= 90 && math.Abs(*in.Lon) <= 180) || !(in.AccuracyM >= 0 && in.AccuracyM <= 1e7) {
 		return badRequest("lat must be -90 to 90, lon -180 to 180, accuracy_m 0 to 10000000")

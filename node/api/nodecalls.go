@@ -34,6 +34,8 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) error {
 	}
 	if originOf(r) == fromSocket {
 		out["users"] = s.hostedViews()
+	}
+	if originOf(r) == fromSocket || s.sessionOf(r) != nil { // whoever is in the room may be the one who can mend it
 		out["warnings"] = warningViews(st.Warnings)
 	}
 	writeJSON(w, http.StatusOK, out)
@@ -246,6 +248,10 @@ func (s *Server) addUser(w http.ResponseWriter, r *http.Request) error {
 		return badRequest("at most %d addresses fit into a link", maxAddrs)
 	case in.Here && in.Password == "":
 		return badRequest("a user whose keys are made here needs a password")
+	case in.Here:
+		if err := goodPassword(in.Password); err != nil {
+			return err
+		}
 	}
 	a, err := s.cfg.Provision.AddUser(r.Context(), u)
 	if err != nil {
@@ -285,6 +291,9 @@ func (s *Server) join(w http.ResponseWriter, r *http.Request) error {
 		return badRequest("link and its password are needed")
 	case in.UserPassword == "" || len(in.UserPassword) > maxPassword:
 		return badRequest("user_password, the user's new password on this node, is needed")
+	}
+	if err := goodPassword(in.UserPassword); err != nil {
+		return err
 	}
 	j, err := s.cfg.Provision.Join(r.Context(), NewJoin{
 		Link: in.Link, Password: []byte(in.Password), UserPassword: []byte(in.UserPassword),

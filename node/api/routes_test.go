@@ -69,7 +69,7 @@ var calls = []struct {
 	{"POST", "/v1/bundles?tag=" + someT.String(), "payload", 201, "operator"},
 	{"GET", "/v1/network", "", 200, "operator"},
 	{"POST", "/v1/network/users", `{"name":"Carol","admin_password":"a"}`, 201, "operator"},
-	{"POST", "/v1/network/join", `{"link":"outrider://c/#X","password":"p","user_password":"u"}`, 201, "operator"},
+	{"POST", "/v1/network/join", `{"link":"outrider://c/#X","password":"p","user_password":"open sesame!"}`, 201, "operator"},
 	{"POST", "/v1/network/revocations", `{"kind":"user","who":"bravo","admin_password":"p"}`, 201, "operator"},
 	{"GET", "/v1/network/enrolments", ``, 200, "operator"},
 	{"POST", "/v1/network/enrolments/accept", `{"who":"bravo","admin_password":"p"}`, 201, "operator"},
@@ -156,8 +156,8 @@ func TestWhatCallsPassOn(t *testing.T) {
 	if r := b.node.raw; r.Tag != someT || r.Precedence != bundle.Immediate || r.Lifetime != 5*time.Minute || string(r.Payload) != "pay" {
 		t.Errorf("raw bundle %+v", r)
 	}
-	b.socket("POST", "/v1/network/users", `{"name":"Dora","ttl_h":5,"roles":["user"],"here":true,"password":"p","admin_password":"a"}`).want(201, "")
-	if a := b.node.added; a.Name != "Dora" || a.TTL != 5*time.Hour || !a.Here || string(a.Password) != "p" || len(a.Roles) != 1 {
+	b.socket("POST", "/v1/network/users", `{"name":"Dora","ttl_h":5,"roles":["user"],"here":true,"password":"open sesame!","admin_password":"a"}`).want(201, "")
+	if a := b.node.added; a.Name != "Dora" || a.TTL != 5*time.Hour || !a.Here || string(a.Password) != "open sesame!" || len(a.Roles) != 1 {
 		t.Errorf("new user %+v", a)
 	}
 	b.socket("POST", "/v1/links/"+nodeB.String()+"/down", "").want(200, "")
@@ -269,10 +269,12 @@ func TestBadRequests(t *testing.T) {
 		"user roles":             {"POST", "/v1/network/users", `{"name":"x","roles":["1","2","3","4","5","6","7","8","9"]}`, 400, "bad_request"},
 		"user, no admin":         {"POST", "/v1/network/users", `{"name":"x"}`, 400, "bad_request"},
 		"user, four addresses":   {"POST", "/v1/network/users", `{"name":"x","admin_password":"a","addrs":["1","2","3","4"]}`, 400, "bad_request"},
+		"join, weak password":    {"POST", "/v1/network/join", `{"link":"outrider://c/#X","password":"p","user_password":"eleven char"}`, 400, "weak_password"},
+		"user, weak password":    {"POST", "/v1/network/users", `{"name":"Dora","here":true,"password":"eleven char","admin_password":"a"}`, 400, "weak_password"},
 		"join, no new password":  {"POST", "/v1/network/join", `{"link":"x","password":"p"}`, 400, "bad_request"},
 		"join without password":  {"POST", "/v1/network/join", `{"link":"x"}`, 400, "bad_request"},
 		"join long link":         {"POST", "/v1/network/join", `{"link":"` + strings.Repeat("x", 16<<10+1) + `","password":"p"}`, 400, "bad_request"},
-		"join bad link":          {"POST", "/v1/network/join", `{"link":"x","password":"p","user_password":"u"}`, 422, "bad_link"},
+		"join bad link":          {"POST", "/v1/network/join", `{"link":"x","password":"p","user_password":"open sesame!"}`, 422, "bad_link"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
@@ -339,7 +341,7 @@ func TestErrorsOfTheParts(t *testing.T) {
 	}
 	b.node.err = fmt.Errorf("user Carol: %w", ErrConflict)
 	b.socket("POST", "/v1/network/users", `{"name":"Carol","admin_password":"a"}`).want(409, "exists")
-	if w := b.socket("POST", "/v1/network/join", `{"link":"y","password":"p","user_password":"u"}`).want(422, "bad_link"); field(t, w, "error", "hint") != "copy it again, whole" {
+	if w := b.socket("POST", "/v1/network/join", `{"link":"y","password":"p","user_password":"open sesame!"}`).want(422, "bad_link"); field(t, w, "error", "hint") != "copy it again, whole" {
 		t.Errorf("the hint of the part is lost: %s", w.Body)
 	}
 }

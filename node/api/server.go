@@ -164,6 +164,12 @@ func (s *Server) routes() *http.ServeMux {
 		s.route(m, "POST /v1/recovery", s.user(s.recoverySheet))
 		s.route(m, "POST /v1/recovery/restore", s.restore)
 	}
+	if s.cfg.Position != nil {
+		s.route(m, "GET /v1/position", s.operatorOrUser(s.position))
+		s.route(m, "GET /v1/locations/live", s.user(s.liveShares))
+		s.route(m, "POST /v1/locations/live", s.user(s.shareLive))
+		s.route(m, "DELETE /v1/locations/live", s.user(s.stopLive))
+	}
 	if s.cfg.ATAK != nil {
 		s.route(m, "GET /v1/atak/clients", s.operator(s.takClients))
 		s.route(m, "POST /v1/atak/clients", s.operator(s.takEnroll))

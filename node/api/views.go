@@ -52,6 +52,9 @@ type locationJSON struct {
 	AccuracyM uint32  `json:"accuracy_m,omitempty"`
 	Note      string  `json:"note,omitempty"`
 	Live      bool    `json:"live,omitempty"`
+	MGRS      string  `json:"mgrs,omitempty"`
+	Time      *string `json:"time,omitempty"`
+	StaleAt   *string `json:"stale_at,omitempty"`
 }
 
 type deliveredJSON struct {
@@ -175,7 +178,7 @@ func messageView(m chat.Message) messageJSON {
 		v.File = &fileJSON{Name: f.Name, Size: f.Size, MediaType: f.MediaType, Have: f.Have, Total: f.Total, Complete: f.Complete}
 	}
 	if l := m.Location; l != nil {
-		v.Location = &locationJSON{Lat: l.Lat, Lon: l.Lon, AccuracyM: l.AccuracyM, Note: l.Note, Live: l.Live}
+		v.Location = locationView(l, m.Sent)
 	}
 	if m.Out {
 		if m.Devices > 0 {

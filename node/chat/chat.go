@@ -220,6 +220,7 @@ type FileDraft struct {
 type LocationDraft struct {
 	To         identity.UserID
 	Location   Location
+	Here       bool // the act is "where the node is": its repetition is the same act wherever that is by then
 	Precedence bundle.Precedence
 	TTL        time.Duration
 	Once       string // as in Draft

@@ -41,7 +41,11 @@ func (s *Session) SendLocation(ctx context.Context, d LocationDraft) (Message, e
 		return Message{}, err
 	}
 	to := address{d.To, d.Precedence, d.TTL}
-	a, err := newAct(d.Once, TypeLocation, to, d.Location.hash())
+	said := d.Location.hash()
+	if d.Here {
+		said = Location{Note: d.Location.Note, Live: d.Location.Live, Fix: new(Fix)}.hash()
+	}
+	a, err := newAct(d.Once, TypeLocation, to, said)
 	if err != nil {
 		return Message{}, err
 	}

@@ -13,7 +13,9 @@
 package config
 
 import (
+	"errors"
 	"net/netip"
+	"strings"
 
 	"outrider/atak/tak"
 )
@@ -27,12 +29,13 @@ type Config struct {
 	Profile       string `toml:"profile"`
 	MemoryLimitMB int    `toml:"memory_limit_mb"`
 
-	Gossip Gossip `toml:"gossip"`
-	Mesh   Mesh   `toml:"mesh"`
-	Page   Page   `toml:"page"`
-	Store  Store  `toml:"store"`
-	ATAK   ATAK   `toml:"atak"`
-	Log    Log    `toml:"log"`
+	Gossip   Gossip   `toml:"gossip"`
+	Mesh     Mesh     `toml:"mesh"`
+	Page     Page     `toml:"page"`
+	Store    Store    `toml:"store"`
+	ATAK     ATAK     `toml:"atak"`
+	Position Position `toml:"position"`
+	Log      Log      `toml:"log"`
 
 	Metrics Metrics `toml:"metrics"`
 }
@@ -75,6 +78,11 @@ type ATAK struct {
 	ShareWith   []string `toml:"share_with"`
 	IntervalS   int      `toml:"interval_s"`
 	TLS12       bool     `toml:"tls12"`
+}
+
+// Position is how the node learns where it is.
+type Position struct {
+	Source string `toml:"source"`
 }
 
 // Log is what the node tells its operator.
@@ -182,6 +190,34 @@ func (c Config) MetricsAddr() (a netip.AddrPort, on bool) {
 	}
 	a, err := parseAddr(c.Metrics.Listen, portMetrics)
 	return a, err == nil
+}
+
+// PositionSource returns where the receiver is: the address of a gpsd or the
+// path of a serial device; both are empty when there is none.
+func (c Config) PositionSource() (gpsd, device string) {
+	if strings.HasPrefix(c.Position.Source, "/") {
+		return "", c.Position.Source
+	}
+	a, err := parseGPSD(c.Position.Source)
+	if err != nil {
+		return "", "" // Validate has refused it already
+	}
+	return a.String(), ""
+}
+
+// portGPSD is gpsd's own (IANA); we connect to it and never listen there.
+const portGPSD = 2947
+
+// parseGPSD reads gpsd://address[:port]. localhost needs no looking up.
+func parseGPSD(s string) (netip.AddrPort, error) {
+	rest, ok := strings.CutPrefix(s, "gpsd://")
+	if !ok {
+		return netip.AddrPort{}, errors.New("neither gpsd:// nor a path")
+	}
+	if after, ok := strings.CutPrefix(rest, "localhost"); ok {
+		rest = "127.0.0.1" + after
+	}
+	return parseAddr(rest, portGPSD)
 }
 
 // MemoryLimit returns the runtime's soft memory limit in bytes, 0 for none.

@@ -140,6 +140,11 @@ func TestMistakes(t *testing.T) {
 		{"host count", "[page]\nallowed_hosts = " + long(17, `"a"`), "17 entries"},
 		{"page name", "[page]\nname = \"node7.local\"", "is no name (one label"},
 		{"metrics", "[metrics]\nlisten = \"0.0.0.0:7490\"", "line 2: metrics.listen: \"0.0.0.0:7490\" is no loopback address"},
+		{"position", "[position]\nsource = \"ttyACM0\"", "line 2: position.source: \"ttyACM0\": neither gpsd:// nor a path"},
+		{"position name", "[position]\nsource = \"gpsd://boat\"", "not an IP address"},
+		{"position port", "[position]\nsource = \"gpsd://127.0.0.1:0\"", "nobody can be reached there"},
+		{"position path", "[position]\nsource = \"/dev/../x\"", "is no path of a device"},
+		{"position length", "[position]\nsource = \"/" + strings.Repeat("a", 255) + "\"", "is no path of a device"},
 		{"ca port", "[page]\nca_port = 65536", "line 2: page.ca_port: 65536 is out of bounds"},
 		{"ca alone", "[page]\nca = true", "line 2: page.ca: the page is served on this machine only"},
 		{"ca collides", "[page]\nlisten = [\"0.0.0.0\"]\nca = true\nca_port = 7443", "wanted by"},
@@ -240,4 +245,20 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("changed in a round trip:\n%s\n%s", c.Text(false), again.Text(false))
 		}
 	})
+}
+
+func TestPositionSource(t *testing.T) {
+	for source, want := range map[string][2]string{
+		"": {}, "gpsd://127.0.0.1": {"127.0.0.1:2947"}, "gpsd://localhost:1234": {"127.0.0.1:1234"}, "gpsd://localhost": {"127.0.0.1:2947"},
+		"gpsd://[::1]": {"[::1]:2947"}, "/dev/ttyACM0": {"", "/dev/ttyACM0"},
+	} {
+		c := Default()
+		c.Position.Source = source
+		if err := c.Validate(); err != nil {
+			t.Errorf("%q: %v", source, err)
+		}
+		if gpsd, device := c.PositionSource(); gpsd != want[0] || device != want[1] {
+			t.Errorf("%q: %q %q", source, gpsd, device)
+		}
+	}
 }

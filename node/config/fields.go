@@ -80,6 +80,10 @@ var Fields = []Field{
 		"Takes TLS 1.2 from old clients too. It shows their certificates to whoever\n" +
 			"listens; with one of them and this node's disk that user's mail can be read."},
 
+	{"position.source", "gpsd://address[:port], a path, or empty",
+		"The node's receiver: gpsd (port 2947), or a serial device that speaks NMEA 0183\n" +
+			"such as /dev/ttyACM0. Its position is sent only when a user shares it."},
+
 	{"log.level", "debug, info, warn or error",
 		"The least urgent lines that are written."},
 	{"log.format", "text or json",

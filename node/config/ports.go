@@ -124,6 +124,17 @@ func (c Config) pagePorts() []Port {
 
 const useCA = "hands out the page's CA certificate and nothing else, when asked for"
 
+// PagePort is where other machines reach the page: the first of page.listen
+// that is not loopback, else the port that is reserved for it.
+func (c Config) PagePort() uint16 {
+	for _, l := range c.Page.Listeners() {
+		if l.TLS && l.Addr.Port() != 0 {
+			return l.Addr.Port()
+		}
+	}
+	return portPageTLS
+}
+
 // MDNS says whether this configuration answers to the page's .local name.
 func (c Config) MDNS() bool {
 	return c.Page.MDNS && c.Profile == ProfileLAN && slices.ContainsFunc(c.Page.Listeners(), func(l PageListener) bool { return l.TLS })

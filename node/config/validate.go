@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"outrider/atak/tak"
 )
@@ -20,6 +22,7 @@ const (
 	pageListenMax  = 4
 	allowedHostMax = 16
 	shareMax       = 64
+	devicePathMax  = 255 // of a position receiver
 	hostNameMax    = 253 // RFC 1035, section 2.3.4
 )
 
@@ -57,6 +60,7 @@ func (c Config) Validate() error {
 	v.addrs("atak.listen_https", []string{c.ATAK.ListenHTTPS}, tak.PortHTTPS)
 	v.count("atak.share_with", len(c.ATAK.ShareWith), 0, shareMax)
 	v.within("atak.interval_s", c.ATAK.IntervalS, 1, 3600)
+	v.position(c.Position.Source)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", c.Log.Format, "text", "json")
 	v.metrics(c.Metrics.Listen)
@@ -64,6 +68,24 @@ func (c Config) Validate() error {
 		v.collisions(c)
 	}
 	return errors.Join(v.errs...)
+}
+
+// position checks where the receiver is; it is not opened.
+func (v *validator) position(source string) {
+	const hint = `"gpsd://127.0.0.1:2947", a device such as "/dev/ttyACM0", or "" for none`
+	switch {
+	case source == "":
+	case strings.HasPrefix(source, "/"):
+		if len(source) > devicePathMax || strings.ContainsFunc(source, unicode.IsControl) || filepath.Clean(source) != source || source == "/" {
+			v.fail("position.source", hint, "%q is no path of a device", shorten(source))
+		}
+	default:
+		if a, err := parseGPSD(source); err != nil {
+			v.fail("position.source", hint, "%q: %v", shorten(source), err)
+		} else if a.Port() == 0 || a.Addr().IsUnspecified() || a.Addr().IsMulticast() {
+			v.fail("position.source", hint, "%q: nobody can be reached there", shorten(source))
+		}
+	}
 }
 
 // metrics refuses all but loopback: the figures have no password.

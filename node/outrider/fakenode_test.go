@@ -54,7 +54,7 @@ func startNode(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Setenv("PAGEPORT", port)
 	accounts := &fakeAccounts{}
-	s := api.New(api.Config{Socket: ln, Pages: []api.Page{{Listener: page}}, Chat: n, Node: n, Provision: n, Accounts: accounts, Door: accounts, ATAK: fakeATAK{}, Hub: n.hub})
+	s := api.New(api.Config{Socket: ln, Pages: []api.Page{{Listener: page}}, Chat: n, Node: n, Provision: n, Accounts: accounts, Door: accounts, ATAK: fakeATAK{}, Position: &fakePosition{}, Hub: n.hub})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -26,7 +27,12 @@ func (a *app) messageCmd() *cobra.Command {
 		Annotations: exits(exitNotRunning, exitLogin, exitMissing),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var m message
-			return a.do(cmd.Context(), http.MethodGet, messagePath(args[0], ""), nil, &m, func() { a.showMessage(m) })
+			return a.do(cmd.Context(), http.MethodGet, messagePath(args[0], ""), nil, &m, func() {
+				a.showMessage(m)
+				if m.Location != nil {
+					a.showPlace(*m.Location, a.whereHere(cmd.Context()), time.Now())
+				}
+			})
 		},
 	})
 	return c

@@ -91,7 +91,7 @@ func TestLostAnswersAreAskedAgain(t *testing.T) {
 		"text": func(a *app) error { return a.send(context.Background(), "bravo", []string{"hello"}, sendFlags{}) },
 		"file": func(a *app) error { return a.sendFile(context.Background(), "bravo", file, "", sendFlags{}) },
 		"location": func(a *app) error {
-			return a.shareLocation(context.Background(), []string{"bravo", "1", "2"}, 0, "", sendFlags{})
+			return a.shareLocation(context.Background(), []string{"bravo", "1", "2"}, shareFlags{})
 		},
 	}
 	for name, send := range sends {

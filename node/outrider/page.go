@@ -89,7 +89,11 @@ func (a *app) showPage(p pageInfo) {
 		}
 	}
 	if to == "" {
-		a.printf("The page is for this machine only. For phones and laptops set page.listen in\noutrider.toml, for example to [\"127.0.0.1\", \"0.0.0.0\"], and start the node again.\n")
+		where := "is off"
+		if len(p.URLs) > 0 {
+			where = "is for this machine only"
+		}
+		a.printf("The page %s. For phones and laptops write this into outrider.toml and\nstart the node again:\n\n[page]\nlisten = [\"127.0.0.1\", \"0.0.0.0\"]\n", where)
 		return
 	}
 	a.showQR(to + "#") // QR codes of ours part at the #

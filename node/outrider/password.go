@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"outrider/offline/deeplink"
 )
 
 // passwordMax is the longest password taken, in bytes, as at the API.
@@ -49,12 +51,21 @@ func (a *app) password(ctx context.Context, file, prompt string) ([]byte, error)
 	return p, nil
 }
 
-// newPassword is password for one that is being chosen: on a terminal it is
-// asked for twice.
+// codeWeak is the API's code of a password that is too short.
+const codeWeak = "weak_password"
+
+// newPassword is password for one that is being chosen: one that is too easy
+// to guess is refused at once, and on a terminal it is asked for twice.
 func (a *app) newPassword(ctx context.Context, file, prompt string) ([]byte, error) {
 	first, err := a.password(ctx, file, prompt)
-	if err != nil || file != "" {
-		return first, err
+	if err != nil {
+		return nil, err
+	}
+	if err := deeplink.CheckPassword(first); err != nil {
+		return nil, &failure{exit: exitUsage, code: codeWeak, message: prompt + ": " + err.Error() + "; nothing was changed"}
+	}
+	if file != "" {
+		return first, nil
 	}
 	again, err := a.ask(ctx, "The same once more")
 	if err != nil {

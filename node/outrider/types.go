@@ -60,6 +60,10 @@ type location struct {
 	Lon       float64 `json:"lon"`
 	AccuracyM float64 `json:"accuracy_m"`
 	Note      string  `json:"note"`
+
+	MGRS    string    `json:"mgrs"`
+	Time    time.Time `json:"time"` // when the sender was there; zero: unknown
+	StaleAt time.Time `json:"stale_at"`
 }
 
 type conversation struct {

@@ -151,6 +151,7 @@ var setupErrors = []struct {
 	{deeplink.ErrIssuer, exitRefused, "link_issuer", ""},
 	{deeplink.ErrDamaged, exitUsage, "link_damaged", ""},
 	{deeplink.ErrVersion, exitUsage, "link_version", ""},
+	{deeplink.ErrWeakPassword, exitUsage, codeWeak, ""},
 	{chat.ErrInvalid, exitUsage, "invalid", ""},
 }
 

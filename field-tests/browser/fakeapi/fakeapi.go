@@ -160,6 +160,7 @@ type Server struct {
 	links    []Link
 	contacts []Contact
 	banner   Banner
+	fix      map[string]any // the node's own position; nil: none
 	warnings []Warning
 	version  string
 	name     string

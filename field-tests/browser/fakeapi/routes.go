@@ -56,6 +56,7 @@ var calls = map[string]call{
 	"GET /v1/conversations/{id}/messages": (*Server).getMessages,
 	"POST /v1/messages":                   (*Server).postMessage,
 	"POST /v1/locations":                  (*Server).postLocation,
+	"GET /v1/position":                    (*Server).getPosition,
 	"GET /v1/messages/{id}":               (*Server).getMessage,
 	"GET /v1/messages/{id}/why":           (*Server).getWhy,
 	"POST /v1/messages/{id}/retry":        act("retry"),
@@ -233,6 +234,21 @@ func (s *Server) postKey(r *http.Request) (int, any, *apiError) {
 	s.users[i].Verified, s.users[i].KeyChanged = in.Verified, false
 	s.publish("contact", struct{}{})
 	return 200, s.users[i], nil
+}
+
+// getPosition answers as a node without a receiver, or where SetFix has put it.
+func (s *Server) getPosition(*http.Request) (int, any, *apiError) {
+	if s.fix == nil {
+		return 200, map[string]any{"state": "off", "fix": nil}, nil
+	}
+	return 200, map[string]any{"state": "fix", "fix": s.fix}, nil
+}
+
+// SetFix says where the node is.
+func (s *Server) SetFix(lat, lon float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fix = map[string]any{"lat": lat, "lon": lon, "time": time.Now(), "age_s": 0}
 }
 
 func (s *Server) getPeers(*http.Request) (int, any, *apiError) {

@@ -9,10 +9,10 @@ import { away, field, form, mend, newPassword, screen } from './forms.mjs';
 
 const root = document.getElementById('door');
 
-/** Shows a screen and gives its first field the keyboard. */
+/** Shows a screen and gives its first field to type in the keyboard. */
 function show(...parts) {
   replace(root, screen(...parts));
-  root.querySelector('input, textarea, button')?.focus();
+  root.querySelector('input:not([hidden]), textarea:not([readonly])')?.focus();
 }
 
 const enter = () => location.replace('/');

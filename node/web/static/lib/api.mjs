@@ -107,6 +107,8 @@ export const recall = (m) => call('POST', `/messages/${id(m)}/recall`);
 export const dismiss = (m) => call('POST', `/messages/${id(m)}/dismiss`);
 export const read = (m) => call('POST', `/messages/${id(m)}/read`);
 export const send = (draft, once) => call('POST', '/messages', { body: draft, once });
+/** Where the node is: {state, fix}; fix is null when it does not know. */
+export const position = () => call('GET', '/position');
 export const sendLocation = (draft, once) => call('POST', '/locations', { body: draft, once });
 export const fileURL = (m) => `${BASE}/files/${id(m)}`;
 export const eventsURL = `${BASE}/events`;

@@ -52,4 +52,15 @@ export function formatLatLon(lat, lon) {
   return `${part(lat, 'N', 'S')}, ${part(lon, 'E', 'W')}`;
 }
 
+const RADIUS = 6371008.8; // mean, metres (IUGG)
+
+/** The great circle between two points: {metres, bearing}, the bearing in degrees from true north. */
+export function between(lat1, lon1, lat2, lon2) {
+  const [p1, p2, dl] = [lat1, lat2, lon2 - lon1].map((d) => (d * Math.PI) / 180);
+  const y = Math.sin(dl) * Math.cos(p2);
+  const x = Math.cos(p1) * Math.sin(p2) - Math.sin(p1) * Math.cos(p2) * Math.cos(dl);
+  const z = Math.sin(p1) * Math.sin(p2) + Math.cos(p1) * Math.cos(p2) * Math.cos(dl);
+  return { metres: RADIUS * Math.atan2(Math.hypot(x, y), z), bearing: ((Math.atan2(y, x) * 180) / Math.PI + 360) % 360 };
+}
+
 export { toMGRS };

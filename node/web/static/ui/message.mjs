@@ -5,7 +5,7 @@ import * as text from '../lib/text.mjs';
 import { ago, clock, fullTime, now, number, t } from '../lib/i18n.mjs';
 import * as api from '../lib/api.mjs';
 import { changed } from '../model.mjs';
-import { formatLatLon, toMGRS } from '../lib/position.mjs';
+import { between, formatLatLon, toMGRS } from '../lib/position.mjs';
 import { aged, announce, button, bytes, errorText, expiryChip, isOwn, nameText, percent, percentText, precedenceChip, precedenceOf, progress, reasonText, stateMark, stateWord } from './parts.mjs';
 import { details } from './details.mjs';
 
@@ -146,15 +146,41 @@ function positionContent(m) {
   const { lat, lon, accuracy_m: accuracy, note } = m.location;
   const mgrs = typeof lat === 'number' && typeof lon === 'number' ? toMGRS(lat, lon) : '';
   if (!mgrs) return h('p', { class: 'quiet' }, t('position.invalid'));
-  const old = now() - Date.parse(m.sent) > STALE_MS;
+  const at = m.location.time ?? m.sent;
+  const ends = Date.parse(m.location.stale_at);
+  const old = Number.isFinite(ends) ? now() > ends : now() - Date.parse(at) > STALE_MS;
   return h('div', { class: old ? 'position stale' : 'position' },
     h('div', { class: 'position-head' }, icon('position', 'position-icon'), h('div', { class: 'position-text' },
       h('span', { class: 'mgrs' }, mgrs), h('span', { class: 'latlon' }, formatLatLon(lat, lon)))),
     h('p', { class: 'position-age' }, old ? h('span', { class: 'chip stale-chip' }, icon('expiry'), t('position.stale')) : null,
-      aged(m.sent, (time) => t('position.age', { ago: ago(time) })),
+      aged(at, (time) => t('position.age', { ago: ago(time) })),
       accuracy > 0 ? h('span', { class: 'accuracy' }, ` · ${t('position.accuracy', { m: number(Math.round(accuracy)) })}`) : null),
+    isOwn(m) ? null : wayTo(lat, lon),
     note ? h('p', { class: 'note', dir: 'auto' }, text.label(note, 200)) : null,
     copyButton(mgrs));
+}
+
+const OWN_MS = 15000; // for so long the node's own position is not asked for again
+let own = { at: 0, fix: null };
+
+/** The node's own position, null when it does not know. */
+function ownFix() {
+  if (Date.now() - own.at > OWN_MS) own = { at: Date.now(), fix: api.position().then((p) => p?.fix ?? null, () => null) };
+  return own.fix;
+}
+
+/** Distance and bearing from the node, with the age of its own position; empty while it has none. */
+function wayTo(lat, lon) {
+  const el = h('p', { class: 'position-age position-way' });
+  el.hidden = true;
+  ownFix().then((fix) => {
+    if (typeof fix?.lat !== 'number' || typeof fix?.lon !== 'number') return;
+    const { metres, bearing } = between(fix.lat, fix.lon, lat, lon);
+    const distance = metres < 1000 ? `${number(Math.round(metres))}\u00a0m` : `${number(metres / 1000, { maximumFractionDigits: 1 })}\u00a0km`;
+    replace(el, aged(fix.time, (time) => t('position.way', { distance, bearing: String(Math.round(bearing) % 360).padStart(3, '0'), ago: ago(time) })));
+    el.hidden = false;
+  });
+  return el;
 }
 
 function copyButton(value) {

@@ -21,6 +21,8 @@ import { statusView } from './status.mjs';
 
 const SCREENS = { people: peopleView, files: filesView, mesh: meshView, status: statusView, settings: settingsView };
 const NAV = ['chats', 'people', 'files', 'mesh', 'status', 'settings'];
+const BADGES = { chats: 'nav-badge', status: 'nav-warn' };
+const QUIET = ['age_uncertain', 'clock_unconfirmed']; // warnings that many nodes have for ever, and nobody loses by
 const AGES_MS = 15000;
 
 /** Builds the frame in root. actions: {onlanguage, onlogout}. Returns {render, leave}. */
@@ -32,6 +34,7 @@ export function shell(root, actions) {
   addEventListener('hashchange', onhash);
   const timer = setInterval(() => retellAges(), AGES_MS);
   s.parts.push({ leave: model.on(['conversations', 'session'], () => { paintUnread(s); if (state.me && waits(s)) go(s); }) },
+    { leave: model.on(['status', 'session'], () => paintWarnings(s)) },
     { leave: shortcuts(bindings(s), () => !state.me || s.el.closest('[hidden]') !== null || document.querySelector('dialog[open]') !== null) },
     { leave: () => { removeEventListener('hashchange', onhash); clearInterval(timer); } });
   return {
@@ -52,7 +55,7 @@ function build(s) {
 }
 
 function navItem(n) {
-  return h('a', { class: 'nav-item', href: `#/${n}`, 'data-nav': n }, h('span', { class: 'nav-icon' }, icon(n), n === 'chats' ? h('span', { class: 'nav-badge', id: 'nav-badge', hidden: true }) : null), h('span', { class: 'nav-word' }, t(`nav.${n}`)));
+  return h('a', { class: 'nav-item', href: `#/${n}`, 'data-nav': n }, h('span', { class: 'nav-icon' }, icon(n), BADGES[n] ? h('span', { class: 'nav-badge', id: BADGES[n], hidden: true }) : null), h('span', { class: 'nav-word' }, t(`nav.${n}`)));
 }
 
 function paintUnread(s) {
@@ -61,6 +64,14 @@ function paintUnread(s) {
   badge.hidden = n === 0;
   replace(badge, h('span', { 'aria-hidden': 'true' }, number(n)), h('span', { class: 'vh' }, t('nav.unread', { n })));
   document.title = n ? `(${n}) ${t('app.name')}` : t('app.name'); // a count only: titles are seen on locked screens
+}
+
+/** Marks the way to the status screen when somebody has to look at it. */
+function paintWarnings(s) {
+  const badge = s.nav.querySelector('#nav-warn');
+  const list = state.status?.warnings;
+  badge.hidden = !(Array.isArray(list) && list.some((w) => !QUIET.includes(w.code)));
+  replace(badge, badge.hidden ? null : [h('span', { 'aria-hidden': 'true' }, '!'), h('span', { class: 'vh' }, t('warn.badge'))]);
 }
 
 // ---- the address -------------------------------------------------------------

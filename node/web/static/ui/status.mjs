@@ -2,7 +2,7 @@
 import { h, replace } from '../lib/dom.mjs';
 import { icon } from '../lib/icons.mjs';
 import * as text from '../lib/text.mjs';
-import { ago, now, number, span, t } from '../lib/i18n.mjs';
+import { ago, has, now, number, span, t } from '../lib/i18n.mjs';
 import * as model from '../model.mjs';
 import { state } from '../model.mjs';
 import { aged, bytes, facts, percent, percentText, progress } from './parts.mjs';
@@ -24,6 +24,7 @@ const card = (title, ...rest) => h('section', { class: 'card' }, h('h2', title),
 
 function content(s) {
   return [
+    warnings(s.warnings),
     card(t('status.node'), facts([
       [t('status.name'), s.name ? h('bdi', text.label(s.name, 60)) : null],
       [t('status.node_id'), h('code', { class: 'long-id' }, text.label(s.node, 80))],
@@ -42,6 +43,14 @@ function content(s) {
       [t('status.clock'), clockWords()],
     ])),
   ];
+}
+
+/** What the node warns of: our words for codes we know, else the node's. */
+function warnings(list) {
+  if (!Array.isArray(list) || list.length === 0) return null;
+  const say = (key, said) => (has(key) ? t(key) : text.label(said, 300));
+  return h('section', { class: 'card warnings', id: 'warnings' }, h('h2', t('warn.title')), h('ul', list.map((w) => h('li', { class: 'notice', 'data-code': text.label(w.code, 40) }, icon('warn'),
+    h('div', h('p', say(`warn.${w.code}`, w.message)), h('p', { class: 'quiet' }, say(`warn.${w.code}.todo`, w.hint)))))));
 }
 
 function core(b) {

@@ -1,0 +1,171 @@
+package chat
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"outrider/mesh/identity"
+)
+
+// recLive + user id: a live share of this user's position with another.
+const recLive = "live/"
+
+// Limits of live shares.
+const (
+	MinLive       = time.Minute
+	MaxLive       = 24 * time.Hour
+	MinLiveEvery  = 10 * time.Second
+	MaxLiveEvery  = time.Hour
+	MaxLiveShares = 16 // of one user at a time
+)
+
+// A LiveShare is the user's wish that another gets the position again and
+// again, until a time. It is kept until then, over restarts; whoever knows
+// positions sends them with SendLocation.
+type LiveShare struct {
+	To    Person
+	Until time.Time
+	Every time.Duration
+}
+
+// A liveRecord is a share as it is kept. It ends by the clock and by the time
+// that has gone by, whichever is first: a clock that is set back does not make
+// a share longer than was asked for.
+type liveRecord struct {
+	UntilMS int64 `cbor:"1,keyasint"`
+	Ends    int64 `cbor:"2,keyasint"` // seconds of Clock.Elapsed
+	EveryS  int64 `cbor:"3,keyasint"`
+}
+
+// ShareLive begins a live share, in place of the one there may be with that
+// user. It is durable when this returns.
+func (s *Session) ShareLive(ctx context.Context, to identity.UserID, span, every time.Duration) (LiveShare, error) {
+	if span < MinLive || span > MaxLive {
+		return LiveShare{}, fmt.Errorf("chat: a live share lasts %v to %v: %w", MinLive, MaxLive, ErrInvalid)
+	}
+	if every < MinLiveEvery || every > MaxLiveEvery {
+		return LiveShare{}, fmt.Errorf("chat: a live share sends every %v to %v: %w", MinLiveEvery, MaxLiveEvery, ErrInvalid)
+	}
+	if err := s.enter(); err != nil {
+		return LiveShare{}, err
+	}
+	defer s.mu.Unlock()
+	if to == s.user || to.IsZero() {
+		return LiveShare{}, fmt.Errorf("chat: a live share is with somebody else: %w", ErrInvalid)
+	}
+	shares := s.liveShares()
+	if _, again := shares[to]; !again && len(shares) >= MaxLiveShares {
+		return LiveShare{}, fmt.Errorf("chat: %d live shares are the most at a time, stop one first: %w", MaxLiveShares, ErrInvalid)
+	}
+	r := liveRecord{
+		UntilMS: s.svc.cfg.Clock.Now().Add(span).UnixMilli(), Ends: s.elapsed() + int64(span/time.Second), EveryS: int64(every / time.Second),
+	}
+	t := s.begin()
+	s.liveOp(t, to, &r)
+	if err := s.commitRows(context.WithoutCancel(ctx), t); err != nil {
+		return LiveShare{}, err
+	}
+	return s.liveView(to, r), nil
+}
+
+// LiveShares returns the shares that have not ended, by name.
+func (s *Session) LiveShares(ctx context.Context) ([]LiveShare, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	if err := s.forgetEnded(ctx); err != nil {
+		return nil, err
+	}
+	var out []LiveShare
+	for to, r := range s.liveShares() {
+		out = append(out, s.liveView(to, r))
+	}
+	slices.SortFunc(out, func(a, b LiveShare) int { return a.To.ID.Compare(b.To.ID) })
+	return out, nil
+}
+
+// StopLive ends the share with a user, or all with the zero user, and says how
+// many there were.
+func (s *Session) StopLive(ctx context.Context, to identity.UserID) (int, error) {
+	if err := s.enter(); err != nil {
+		return 0, err
+	}
+	defer s.mu.Unlock()
+	t, n := s.begin(), 0
+	for id := range s.liveShares() {
+		if to.IsZero() || id == to {
+			s.liveOp(t, id, nil)
+			n++
+		}
+	}
+	if n == 0 && !to.IsZero() {
+		return 0, ErrNotFound
+	}
+	return n, s.commitRows(context.WithoutCancel(ctx), t)
+}
+
+// liveOp writes a share, or removes it.
+func (s *Session) liveOp(t *tx, to identity.UserID, r *liveRecord) {
+	name := recLive + to.String()
+	var value []byte
+	if r != nil {
+		b, err := identity.Marshal(*r)
+		if err != nil {
+			t.err = errors.Join(t.err, fmt.Errorf("chat: encode live share: %w", err))
+			return
+		}
+		value = b
+	}
+	t.addErr(s.recs.op(name, value))
+	t.then(func() { s.recs.note(name, value) })
+}
+
+// liveShares reads those that have not ended.
+func (s *Session) liveShares() map[identity.UserID]liveRecord {
+	out := make(map[identity.UserID]liveRecord)
+	for to, r := range s.liveRecords() {
+		if r != nil && !s.liveEnded(*r) {
+			out[to] = *r
+		}
+	}
+	return out
+}
+
+// liveRecords reads all; nil is one that cannot be read.
+func (s *Session) liveRecords() map[identity.UserID]*liveRecord {
+	out := make(map[identity.UserID]*liveRecord)
+	for name, value := range s.recs.Records(recLive) {
+		to, err := identity.ParseUserID(name[len(recLive):])
+		if err != nil {
+			continue
+		}
+		r := new(liveRecord)
+		if identity.Unmarshal(value, r) != nil || r.EveryS < 1 {
+			r = nil
+		}
+		out[to] = r
+	}
+	return out
+}
+
+func (s *Session) liveEnded(r liveRecord) bool {
+	return s.nowMS() >= r.UntilMS || s.elapsed() >= r.Ends
+}
+
+func (s *Session) forgetEnded(ctx context.Context) error {
+	t := s.begin()
+	for to, r := range s.liveRecords() {
+		if r == nil || s.liveEnded(*r) {
+			s.liveOp(t, to, nil)
+		}
+	}
+	return s.commitRows(context.WithoutCancel(ctx), t)
+}
+
+func (s *Session) liveView(to identity.UserID, r liveRecord) LiveShare {
+	return LiveShare{To: s.person(to), Until: time.UnixMilli(r.UntilMS), Every: time.Duration(r.EveryS) * time.Second}
+}
