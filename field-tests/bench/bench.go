@@ -104,7 +104,7 @@ func build() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(root, "bin", "test", fmt.Sprintf("outrider-bench-%d", os.Getpid()))
+	path := filepath.Join(root, "bin", "_test", fmt.Sprintf("outrider-bench-%d", os.Getpid()))
 	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", path, "./node/outrider")
 	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
