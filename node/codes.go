@@ -190,16 +190,49 @@ func (a *accounts) byLink(ctx context.Context, q api.NewCode) (*code, error) {
 		return nil, err
 	}
 	user := identity.UserID(j.Delegate.Subject)
-	if err := a.n.home.checkJoin(j, user); err != nil {
-		return nil, err
-	}
 	if j.Delegate.Roles&identity.RoleUser == 0 {
 		return nil, errors.New("node: new code: the link is for a node, not for a user")
+	}
+	if a.n.home.hosts(user) {
+		return a.nextByLink(j, user)
+	}
+	if err := a.n.home.checkJoin(j, user); err != nil {
+		return nil, err
 	}
 	link, linkPassword := q.Link, slices.Clone(q.LinkPassword)
 	return &code{user: user, name: j.User, redeem: func(ctx context.Context, password []byte) error {
 		_, _, err := a.n.home.Join(ctx, JoinRequest{Link: link, LinkPassword: linkPassword, Password: password}, clock)
 		return err
+	}}, nil
+}
+
+// nextByLink prepares the next keys of a user who lives here, by a link that
+// the admin made for that (UserRequest.Generation).
+func (a *accounts) nextByLink(j deeplink.Join, user identity.UserID) (*code, error) {
+	known, ok := a.n.roster.User(user)
+	switch {
+	case j.Network != a.n.root.ID():
+		return nil, fmt.Errorf("node: new code: the link is for another network: %w", chat.ErrInvalid)
+	case !ok:
+		return nil, fmt.Errorf("node: new code: an admin has to decide about this user first: %w", api.ErrConflict)
+	case j.Delegate.Generation <= known.Generation:
+		return nil, fmt.Errorf("node: new code: the link was used already; new keys after a forgotten password need a new one (outrider user add NAME --again): %w", api.ErrConflict)
+	}
+	name := j.User
+	if name == "" {
+		name = known.Name
+	}
+	key, err := identity.NewPrivateKey()
+	if err != nil {
+		return nil, err
+	}
+	chain, err := j.CertifyUser(key.Public())
+	if err != nil {
+		return nil, err
+	}
+	return &code{user: user, name: name, newKey: true, redeem: func(ctx context.Context, password []byte) error {
+		a.n.chat.Lock(user)
+		return a.n.home.replaceKeys(ctx, user, key, chain, name, password)
 	}}, nil
 }
 

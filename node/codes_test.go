@@ -374,3 +374,58 @@ func TestP04RecoverySheetOnAnotherNode(t *testing.T) {
 	a.must(a.down())
 	b.must(b.down())
 }
+
+// TestP04ForgottenFarFromTheAdmin: the user's node has no admin key. A link for
+// the user there is brings new keys, once; whoever had the old link gets
+// nothing by it.
+func TestP04ForgottenFarFromTheAdmin(t *testing.T) {
+	h, alice, bob := founded(t)
+	away := newHome(t)
+	_, _, err := away.Join(t.Context(), joinRequest(bob), today())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, cb := onLoopback(t), onLoopback(t)
+	cb.Gossip.Seeds = []string{ca.Gossip.Listen}
+	a, b := up(t, h, ca), up(t, away, cb)
+	b.login(bob.User, bobPassword)
+	a.login(alice, alicePassword)
+	a.awaitState(a.send(bob.User, "before").ID, "delivered")
+	b.await("before")
+
+	again := map[string]any{"name": bobName, "again": true, "admin_password": adminPassword, "addrs": []string{"127.0.0.1:9"}}
+	wantCode(t, b.ask("POST", "/v1/network/users", again, nil), "bad_request")
+	var link struct {
+		User           identity.UserID `json:"user_id"`
+		Link, Password string
+	}
+	again["name"] = "nobody of that name"
+	wantCode(t, a.ask("POST", "/v1/network/users", again, nil), "not_found")
+	again["name"] = bobName
+	a.must(a.ask("POST", "/v1/network/users", again, &link))
+	if link.User != bob.User {
+		t.Fatalf("the link is for %s", link.User)
+	}
+	wantCode(t, b.ask("POST", "/v1/codes", map[string]any{"link": deeplink.Link(bob.Frame), "link_password": bob.Password}, nil), "exists")
+	var c struct {
+		Code   string
+		NewKey bool `json:"new_key"`
+	}
+	byLink := map[string]any{"link": link.Link, "link_password": link.Password}
+	b.must(b.ask("POST", "/v1/codes", byLink, &c))
+	if !c.NewKey {
+		t.Error("the code does not say that it makes a new key")
+	}
+	_, err = b.redeem(c.Code, "the-new-password-of-bob", false)
+	wantCode(t, err, "new_key")
+	_, err = b.redeem(c.Code, "the-new-password-of-bob", true)
+	b.must(err)
+	if got := b.texts(); len(got) != 0 {
+		t.Errorf("the new key reads %q", got)
+	}
+	a.awaitState(a.send(bob.User, "after").ID, "delivered")
+	b.await("after")
+	wantCode(t, b.ask("POST", "/v1/codes", byLink, nil), "exists")
+	a.must(a.down())
+	b.must(b.down())
+}

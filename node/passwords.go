@@ -31,6 +31,11 @@ func (h *Home) hostCertified(ctx context.Context, id identity.UserID, key identi
 	return h.change(func() error { return errors.Join(h.addHosted(dev), h.publishName(dev.key, id, name)) })
 }
 
+// hosts reports whether a user lives here.
+func (h *Home) hosts(user identity.UserID) bool {
+	return slices.ContainsFunc(h.hostedUsers(), func(u hosted) bool { return u.ID == user })
+}
+
 func (h *Home) hostedUsers() []hosted {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -74,7 +79,7 @@ func (h *Home) replaceKeys(ctx context.Context, id identity.UserID, key identity
 	err = h.change(func() error {
 		u := &h.state.Users[at]
 		u.Key, u.Aside = key.Public(), aside
-		return errors.Join(h.publish(roster.Certificate(chain), roster.Certificate(whole)), h.publishName(device, id, name))
+		return errors.Join(h.publish(roster.Certificate(chain[1:]), roster.Certificate(chain), roster.Certificate(whole)), h.publishName(device, id, name))
 	})
 	if err != nil {
 		return err

@@ -153,6 +153,11 @@ type UserRequest struct {
 	TTL           time.Duration // of the link; 0 is 7 days
 	Addrs         []string      // for the link, best first; at most 3
 	Guest         bool
+
+	// User and Generation are set for a link that brings a user there is their
+	// next keys: after a forgotten password, or a lost node.
+	User       identity.UserID
+	Generation uint32
 }
 
 // A UserLink is what a new user's node is handed.
@@ -179,7 +184,10 @@ func (h *Home) InviteUser(ctx context.Context, q UserRequest) (UserLink, error) 
 	if err != nil {
 		return UserLink{}, err
 	}
-	user, now := newUserID(), time.Now()
+	user, now := q.User, time.Now()
+	if user.IsZero() {
+		user, q.Generation = newUserID(), 1
+	}
 	join, err := newTicket(m, a, user, q, now, now.Add(ttl))
 	if err != nil {
 		return UserLink{}, err
@@ -243,7 +251,7 @@ func newTicket(m *membership, a admin, user identity.UserID, q UserRequest, now,
 		roles |= identity.RoleGuest
 	}
 	delegate, err := identity.Issue(m.ID, a.key, identity.Certificate{
-		Class: identity.ClassDelegate, Subject: user[:], Key: key.Public(), Roles: roles, Generation: 1,
+		Class: identity.ClassDelegate, Subject: user[:], Key: key.Public(), Roles: roles, Generation: q.Generation,
 		NotBefore: now.Add(-backdate), NotAfter: expiry.Add(identity.ProvisionalGrace),
 	})
 	if err != nil {
@@ -401,7 +409,7 @@ func (h *Home) checkJoin(j deeplink.Join, user identity.UserID) error {
 		return fmt.Errorf("node: join: %w (%s), and the link is for another (%s); use another --dir for that one", ErrHasNetwork, m.Name, j.Name)
 	}
 	if slices.ContainsFunc(h.state.Users, func(u hosted) bool { return u.ID == user }) {
-		return errors.New("node: join: this link was used on this node already; the user is here")
+		return errors.New("node: join: the user of this link is on this node already; to give them new keys after a forgotten password: outrider user code NAME --link FILE")
 	}
 	return nil
 }

@@ -38,7 +38,30 @@ func (p provision) AddUser(ctx context.Context, u api.NewUser) (api.AddedUser, e
 	if p.n.agent == nil {
 		return api.AddedUser{}, errEnrolling
 	}
+	if u.Again {
+		return p.addAgain(ctx, u)
+	}
 	out, err := AddUser(ctx, p.n.home, p.n.cfg, u)
+	if err == nil {
+		p.n.publishSoon()
+	}
+	return out, err
+}
+
+// addAgain issues a link for a user there is. Only the roster knows whose
+// name it is, and of which generation the next keys must be.
+func (p provision) addAgain(ctx context.Context, u api.NewUser) (api.AddedUser, error) {
+	found := p.n.roster.ByName(u.Name)
+	switch {
+	case len(found) == 0:
+		return api.AddedUser{}, fmt.Errorf("node: add user: nobody known here is called so; a new user needs no --again: %w", chat.ErrNotFound)
+	case len(found) > 1:
+		return api.AddedUser{}, fmt.Errorf("node: add user: %d users are called so: %w", len(found), api.ErrConflict)
+	case u.Here:
+		return api.AddedUser{}, fmt.Errorf("node: add user: new keys on this node come by outrider user code: %w", chat.ErrInvalid)
+	}
+	q := UserRequest{User: found[0].ID, Generation: found[0].Generation + 1}
+	out, err := inviteUser(ctx, p.n.home, p.n.cfg, u, q)
 	if err == nil {
 		p.n.publishSoon()
 	}
@@ -62,7 +85,15 @@ func (p provision) Join(ctx context.Context, j api.NewJoin) (api.Joined, error) 
 
 // AddUser issues a user on a node's folder, whether the node runs or not.
 func AddUser(ctx context.Context, h *Home, c config.Config, u api.NewUser) (api.AddedUser, error) {
-	q := UserRequest{Name: u.Name, AdminPassword: u.AdminPassword, TTL: u.TTL, Addrs: u.Addrs}
+	if u.Again {
+		return api.AddedUser{}, fmt.Errorf("node: add user: a link for a user there is needs the running node; outrider up: %w", chat.ErrInvalid)
+	}
+	return inviteUser(ctx, h, c, u, UserRequest{})
+}
+
+// inviteUser completes q, whose User is set for one there is already.
+func inviteUser(ctx context.Context, h *Home, c config.Config, u api.NewUser, q UserRequest) (api.AddedUser, error) {
+	q.Name, q.AdminPassword, q.TTL, q.Addrs = u.Name, u.AdminPassword, u.TTL, u.Addrs
 	for _, r := range u.Roles {
 		if r != "guest" {
 			return api.AddedUser{}, fmt.Errorf("node: add user: role %q is not known; known is guest: %w", r, chat.ErrInvalid)

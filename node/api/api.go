@@ -283,6 +283,7 @@ type NewUser struct {
 	TTL           time.Duration // of the join link
 	Roles         []string
 	Here          bool
+	Again         bool // a link that brings a user there is their next keys
 	Password      []byte
 	AdminPassword []byte
 	Addrs         []string // to put into the link, best first; none: the node's own

@@ -217,6 +217,7 @@ func (s *Server) addUser(w http.ResponseWriter, r *http.Request) error {
 		TTLH     *int64   `json:"ttl_h"`
 		Roles    []string `json:"roles"`
 		Here     bool     `json:"here"`
+		Again    bool     `json:"again"`
 		Password string   `json:"password"`
 
 		AdminPassword string   `json:"admin_password"`
@@ -226,7 +227,7 @@ func (s *Server) addUser(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	u := NewUser{
-		Name: in.Name, TTL: defaultLinkTTL, Roles: in.Roles, Here: in.Here, Password: []byte(in.Password),
+		Name: in.Name, TTL: defaultLinkTTL, Roles: in.Roles, Here: in.Here, Again: in.Again, Password: []byte(in.Password),
 		AdminPassword: []byte(in.AdminPassword), Addrs: in.Addrs,
 	}
 	if in.TTLH != nil {

@@ -65,6 +65,7 @@ type newUser struct {
 	TTLHours      int      `json:"ttl_h,omitempty"` // of the join link
 	Roles         []string `json:"roles,omitempty"`
 	Here          bool     `json:"here,omitempty"`
+	Again         bool     `json:"again,omitempty"`
 	Password      string   `json:"password,omitempty"`
 	AdminPassword string   `json:"admin_password,omitempty"`
 	Addrs         []string `json:"addrs,omitempty"` // to put into the link, best first; none: those of the node
@@ -181,10 +182,10 @@ how long messages live and are carried: standard 30 days, lean 6, opsec 3.`,
 
 // userAddFlags are the flags of user add.
 type userAddFlags struct {
-	here, guest, noQR       bool
-	ttl                     string
-	addrs                   []string
-	adminFile, passwordFile string
+	here, guest, noQR, again bool
+	ttl                      string
+	addrs                    []string
+	adminFile, passwordFile  string
 }
 
 func (a *app) userAddCmd() *cobra.Command {
@@ -198,7 +199,11 @@ password of the link, when the link expires, and the addresses inside: those of
 this machine's interfaces, at most 3, unless --address names others. Tell link
 and password apart from each other: who has both can join.
 
-With --here the user lives on this node; the user's own password is asked for.`,
+With --here the user lives on this node; the user's own password is asked for.
+
+With --again the link is for a user there is, after a forgotten password or a
+lost node: it brings them new keys, and everybody sees that their key changed.
+On the node where they live: outrider user code NAME --link FILE.`,
 		Example:     "  outrider user add bravo\n  outrider user add bravo --ttl 48h --address 192.168.7.1\n  outrider user add alice --here",
 		Args:        cobra.ExactArgs(1),
 		Annotations: exits(exitRefused, exitMissing, exitConflict, exitBusy, exitSetup),
@@ -207,6 +212,7 @@ With --here the user lives on this node; the user's own password is asked for.`,
 		},
 	}
 	fl := c.Flags()
+	fl.BoolVar(&f.again, "again", false, "a new link for a user there is: new keys")
 	fl.BoolVar(&f.here, "here", false, "the user lives on this node; no link")
 	fl.StringVar(&f.ttl, "ttl", "7d", "how long the link can be used, for example 36h or 5d")
 	fl.BoolVar(&f.guest, "guest", false, "a guest of the network")
@@ -218,7 +224,7 @@ With --here the user lives on this node; the user's own password is asked for.`,
 }
 
 func (a *app) addUser(ctx context.Context, name string, f userAddFlags) error {
-	u := newUser{Name: name, Here: f.here, Addrs: f.addrs}
+	u := newUser{Name: name, Here: f.here, Again: f.again, Addrs: f.addrs}
 	if f.guest {
 		u.Roles = []string{"guest"}
 	}
@@ -228,6 +234,8 @@ func (a *app) addUser(ctx context.Context, name string, f userAddFlags) error {
 		return usageError("--ttl %q: %v", shorten(f.ttl), err)
 	case len(f.addrs) > 3:
 		return usageError("--address: at most 3 fit into a link, %d were given", len(f.addrs))
+	case f.here && f.again:
+		return usageError("--again makes a link; for a user on this node: outrider user code %s", shorten(name))
 	case !f.here && f.passwordFile != "":
 		return usageError("--password-file goes with --here; the password of a link is made by the node")
 	}
