@@ -288,7 +288,7 @@ func TestJoin(t *testing.T) {
 	}
 	before := readState(t, h.Dir())
 	_, _, err = h.Join(t.Context(), joinRequest(link), today())
-	wantError(t, err, nil, "used on this node already")
+	wantError(t, err, nil, "on this node already")
 	if !bytes.Equal(before, readState(t, h.Dir())) {
 		t.Error("the second use changed the node")
 	}

@@ -68,7 +68,7 @@ func TestJoinRefusals(t *testing.T) {
 	d.wantSays(c.Join(d.ctx, wrong), "password")
 	d.wantSays(c.Join(d.ctx, damaged), "damaged")
 	d.must(c.Join(d.ctx, inv))
-	d.wantSays(c.Join(d.ctx, inv), "used on this node already")
+	d.wantSays(c.Join(d.ctx, inv), "on this node already")
 	foreign, err := scenario.NewBox(filepath.Dir(d.a.Dir), "f", d.a.Bin, "127.0.0.1")
 	d.must(err)
 	_, err = foreign.Init(d.ctx)
