@@ -172,3 +172,44 @@ func TestFailedSupersedingKeepsTheOld(t *testing.T) {
 		t.Fatalf("%v, %s", err, a.state(v1.ID()))
 	}
 }
+
+// A blind agent, a stick's, gives up a control object that a neighbour who can
+// judge calls superseded or bad; the sets become equal. An agent that can
+// judge keeps what it judged good, whatever a neighbour says.
+func TestBlindAgentGivesUpWhatOthersRefuse(t *testing.T) {
+	for _, blind := range []bool{true, false} {
+		r := newRig(t)
+		a := r.node(1, func(c *mesh.Config) { c.Blind = blind })
+		b := r.node(2, nil)
+		a.judge = func(p []byte) mesh.Judgement {
+			return mesh.Judgement{Code: mesh.VerdictAccept, Key: [16]byte{p[0], p[1]}}
+		}
+		b.judge = func(p []byte) mesh.Judgement {
+			if p[0] == 'f' {
+				return mesh.Judgement{Code: mesh.VerdictForged}
+			}
+			return mesh.Judgement{Code: mesh.VerdictAccept, Key: [16]byte{p[0]}, Number: uint64(p[1])}
+		}
+		older, newer, forged := control(t, 1, "v1", time.Hour), control(t, 2, "v2", time.Hour), control(t, 3, "f0", time.Hour)
+		for _, c := range []bundle.Bundle{older, newer, forged} {
+			if err := a.submit(c, mesh.SubmitOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := b.submit(newer, mesh.SubmitOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		r.connect(a, b, cla.LAN)
+		r.advance(10 * time.Second)
+		want := "held"
+		if blind {
+			want = "superseded"
+		}
+		if a.state(older.ID()) != want || a.state(forged.ID()) != want || a.state(newer.ID()) != "held" {
+			t.Errorf("blind %v: older %s, forged %s, newer %s", blind, a.state(older.ID()), a.state(forged.ID()), a.state(newer.ID()))
+		}
+		if equal := a.Status(r.now).Root == b.Status(r.now).Root; equal != blind {
+			t.Errorf("blind %v: sets equal %v", blind, equal)
+		}
+	}
+}

@@ -34,7 +34,7 @@ func gpsdAt(t *testing.T) (addr string, lat *atomic.Int64) {
 					if _, err := fmt.Fprintf(c, `{"class":"TPV","mode":2,"lat":%d,"lon":11,"eph":6}`+"\n", lat.Load()); err != nil {
 						return
 					}
-					time.Sleep(50 * time.Millisecond)
+					time.Sleep(50 * time.Millisecond) // a receiver reports by its own clock; nothing waits for this
 				}
 			}()
 		}

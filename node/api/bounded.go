@@ -80,6 +80,8 @@ func (l *boundedListener) Accept() (net.Conn, error) {
 			return b, nil
 		}
 		drop(c)
+		// Turning away as fast as they come would take the processor from
+		// those who are served; the kernel holds the others meanwhile.
 		if l.guests != nil {
 			time.Sleep(l.guests.conns.Rest()) // a tenth of a second at most
 		} else {
