@@ -300,8 +300,8 @@ func TestL03LoopsAndBorrowedNames(t *testing.T) {
 	a.send(looped)
 	a.quiet("an own event", func(e cot.Event) bool { return e.UID == uidOf(nodes[0].user.self.ID) || e.Type == "b-t-f-d" })
 	b.quiet("a loop", func(e cot.Event) bool { return e.Type == "b-t-f" })
-	if b.mesh.users[nodes[1].user.self.ID].messages == nil {
-		t.Error("bravo got no position")
+	if got, _ := nodes[1].user.Positions(t.Context()); len(got) != 1 {
+		t.Errorf("bravo got %d positions", len(got))
 	}
 }
 
