@@ -133,6 +133,7 @@ func hostileWorld(s *fakeapi.Server) []fakeapi.Person {
 func TestHostileStringsExecuteNothing(t *testing.T) {
 	for name, o := range map[string]PageOptions{"phone": {Width: 360, Height: 740, Mobile: true}, "desk": {}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var people []fakeapi.Person
 			st := in(t, o, func(s *fakeapi.Server) { people = hostileWorld(s) })
 			st.must(st.Wait("the list", fmt.Sprintf(`document.querySelectorAll('#chat-list a').length === %d`, len(corpus))))
@@ -278,6 +279,7 @@ func TestRecordNoticesWhatItIsFor(t *testing.T) {
 		"console error":    {`console.error('something', 1)`, "console error"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if errChromium != nil {
 				t.Fatal(errChromium)
 			}

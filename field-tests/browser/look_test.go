@@ -122,6 +122,7 @@ func TestNoSidewaysScrolling(t *testing.T) {
 	for name, o := range map[string]PageOptions{"phone": phone, "desk": desk, "tablet": {Width: 800, Height: 600}} {
 		for _, lang := range []string{"en", "de"} {
 			t.Run(name+"-"+lang, func(t *testing.T) {
+				t.Parallel()
 				eachScreen(t, lang, o, func(st *stage, where string) {
 					sound(st, where)
 					for _, cut := range eval[[]string](st, `[...document.querySelectorAll('button, .nav-word, h1, h2, legend, label, .state')].filter((e) => e.getClientRects().length && !e.closest('.vh, .row .state, [hidden]') && (e.scrollWidth > e.clientWidth + 2 || e.getBoundingClientRect().right > innerWidth + 1) && getComputedStyle(e).textOverflow !== 'ellipsis').map((e) => e.className + ': ' + e.textContent)`) {
@@ -197,6 +198,7 @@ func TestContrasts(t *testing.T) {
 	for _, theme := range []string{"day", "night", "red"} {
 		for name, o := range map[string]PageOptions{"phone": phone, "desk": desk} {
 			t.Run(theme+"-"+name, func(t *testing.T) {
+				t.Parallel()
 				eachScreen(t, "en", o, func(st *stage, where string) {
 					st.must(st.SetTheme(theme))
 					for _, low := range eval[[]string](st, contrasts) {
@@ -234,6 +236,7 @@ func redOnly(t *testing.T, data []byte) (foreign, red int) {
 func TestRedLightShowsRedOnly(t *testing.T) {
 	for name, o := range map[string]PageOptions{"phone": phone, "desk": desk} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			eachScreen(t, "en", o, func(st *stage, where string) {
 				st.must(st.SetTheme("red"))
 				data, err := st.Screenshot()
