@@ -57,7 +57,7 @@ func (n *Node) assemble(m *membership) error {
 		return err
 	}
 	n.dialer = &dialer{
-		dial: n.links.Dial, connected: n.links.Connected, allowed: n.gate.Allowed, members: n.gossip.Members, changes: n.gossip.Changes(),
+		dial: n.links.Dial, connected: n.links.Connected, allowed: n.gate.Allowed, members: n.gossip.Members, strays: n.gossip.Remembered, changes: n.gossip.Changes(),
 		idle: idleContact(n.cfg.LinkClass()), peers: map[identity.NodeID]*attempt{}, kick: make(chan struct{}, 1),
 	}
 	n.post, n.raw = newPost(n.agent, n.dialer.news), newRawTags(n.agent, n.dialer.news)

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,9 @@ const (
 	retryMost  = time.Minute
 )
 
+// maxStrays is how many peers are dialled at once that gossip does not see.
+const maxStrays = 2
+
 // A dialer keeps contact with the neighbours gossip tells of. On a fat link
 // there is always one; on a thin one a link that has nothing to carry closes,
 // and is dialled again when this node has something new or after a while.
@@ -26,6 +30,7 @@ type dialer struct {
 	connected func(identity.NodeID) bool
 	allowed   func(identity.NodeID) bool
 	members   func() []gossip.Neighbour
+	strays    func() []gossip.Neighbour // remembered, but not around
 	changes   <-chan gossip.Change
 	idle      time.Duration // between contacts when there is nothing new
 
@@ -37,6 +42,7 @@ type dialer struct {
 // An attempt is when a neighbour is tried next.
 type attempt struct {
 	busy  bool
+	stray bool // gossip did not see it
 	next  time.Time
 	pause time.Duration
 }
@@ -58,8 +64,14 @@ func (d *dialer) run(ctx context.Context) error {
 	tick := time.NewTicker(retryFirst / 2)
 	defer tick.Stop()
 	for {
-		for _, nb := range d.members() {
-			if d.due(nb.ID) {
+		around := d.members()
+		for _, nb := range around {
+			if d.due(nb.ID, false) {
+				dials.Go(func() { d.try(ctx, nb) })
+			}
+		}
+		for _, nb := range d.search(around) {
+			if d.due(nb.ID, true) {
 				dials.Go(func() { d.try(ctx, nb) })
 			}
 		}
@@ -76,8 +88,39 @@ func (d *dialer) run(ctx context.Context) error {
 	}
 }
 
+// search returns peers to be looked for where they were last, while there is
+// no link at all: gossip may be what does not get through, or be sealed by now
+// under a network secret that only a link can bring. Those who wait for their
+// turn longest come first.
+func (d *dialer) search(around []gossip.Neighbour) []gossip.Neighbour {
+	linked := func(nb gossip.Neighbour) bool { return d.connected(nb.ID) }
+	if slices.ContainsFunc(around, linked) {
+		return nil
+	}
+	all := d.strays()
+	if slices.ContainsFunc(all, linked) {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	free := maxStrays
+	for _, a := range d.peers {
+		if a.busy && a.stray {
+			free--
+		}
+	}
+	turn := func(nb gossip.Neighbour) time.Time {
+		if a := d.peers[nb.ID]; a != nil {
+			return a.next
+		}
+		return time.Time{}
+	}
+	slices.SortStableFunc(all, func(a, b gossip.Neighbour) int { return turn(a).Compare(turn(b)) })
+	return all[:min(len(all), max(0, free))]
+}
+
 // due reports whether a neighbour is to be dialled now, and notes that it is.
-func (d *dialer) due(peer identity.NodeID) bool {
+func (d *dialer) due(peer identity.NodeID, stray bool) bool {
 	if !d.allowed(peer) || d.connected(peer) {
 		return false
 	}
@@ -91,7 +134,7 @@ func (d *dialer) due(peer identity.NodeID) bool {
 	if a.busy || time.Now().Before(a.next) {
 		return false
 	}
-	a.busy = true
+	a.busy, a.stray = true, stray
 	return true
 }
 
@@ -107,7 +150,11 @@ func (d *dialer) try(ctx context.Context, nb gossip.Neighbour) {
 		return
 	}
 	a.next = time.Now().Add(a.pause/2 + rand.N(a.pause))
-	a.pause = min(2*a.pause, retryMost)
+	most := retryMost
+	if a.stray {
+		most = max(most, d.idle) // nobody may be there any more
+	}
+	a.pause = min(2*a.pause, most)
 }
 
 // wakeUp tries all neighbours now: a way was opened.

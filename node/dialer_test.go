@@ -17,6 +17,7 @@ import (
 type radio struct {
 	mu     sync.Mutex
 	around []identity.NodeID
+	lost   []identity.NodeID // remembered, not around
 	up     map[identity.NodeID]bool
 	shut   map[identity.NodeID]bool
 	dials  map[identity.NodeID][]time.Time
@@ -34,7 +35,7 @@ func newRadio(idle time.Duration, around ...identity.NodeID) *radio {
 		changes: make(chan gossip.Change, 1),
 	}
 	r.dialer = &dialer{
-		dial: r.dial, connected: r.connected, allowed: r.allowed, members: r.members, changes: r.changes, idle: idle,
+		dial: r.dial, connected: r.connected, allowed: r.allowed, members: r.members, strays: r.strays, changes: r.changes, idle: idle,
 		peers: map[identity.NodeID]*attempt{}, kick: make(chan struct{}, 1),
 	}
 	return r
@@ -66,11 +67,14 @@ func (r *radio) set(m map[identity.NodeID]bool, id identity.NodeID, v bool) {
 	m[id] = v
 }
 
-func (r *radio) members() []gossip.Neighbour {
+func (r *radio) members() []gossip.Neighbour { return r.listed(&r.around) }
+func (r *radio) strays() []gossip.Neighbour  { return r.listed(&r.lost) }
+
+func (r *radio) listed(ids *[]identity.NodeID) []gossip.Neighbour {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := make([]gossip.Neighbour, len(r.around))
-	for i, id := range r.around {
+	out := make([]gossip.Neighbour, len(*ids))
+	for i, id := range *ids {
 		out[i] = gossip.Neighbour{ID: id, Addrs: []string{"192.0.2.1:7411"}}
 	}
 	return out
@@ -261,5 +265,50 @@ func TestDialerNews(t *testing.T) {
 		if err := r.dialer.run(t.Context()); err != nil {
 			t.Errorf("when gossip ends: %v", err)
 		}
+	})
+}
+
+// While nobody at all is linked, those of the book are looked for where they
+// were, few at once and each in its turn; with one link gossip does the rest.
+func TestDialerSearchesWhileAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		around := madeUpNode(0)
+		r := newRadio(time.Second, around)
+		for i := range 40 {
+			r.lost = append(r.lost, madeUpNode(i+1))
+		}
+		var busy, most int
+		r.answer = func(ctx context.Context, peer identity.NodeID) error {
+			if peer == around {
+				return errNobody
+			}
+			r.mu.Lock()
+			busy++
+			most = max(most, busy)
+			r.mu.Unlock()
+			time.Sleep(10 * time.Second) // as long as a dial to a dead host takes
+			r.mu.Lock()
+			busy--
+			r.mu.Unlock()
+			return errNobody
+		}
+		r.during(t, func() {
+			time.Sleep(15 * time.Minute)
+			if most != maxStrays {
+				t.Errorf("%d peers were looked for at once", most)
+			}
+			for i, id := range r.lost {
+				if n := len(r.dialled(id)); n < 3 {
+					t.Errorf("peer %d was looked for %d times", i, n)
+				}
+			}
+			r.set(r.up, around, true)
+			time.Sleep(15 * time.Second)
+			before := len(r.dialled(r.lost[0]))
+			time.Sleep(time.Hour)
+			if n := len(r.dialled(r.lost[0])); n != before {
+				t.Errorf("a peer was looked for %d times beside an open link", n-before)
+			}
+		})
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"outrider/mesh/identity"
+	"outrider/mesh/identity/kdf"
 	"outrider/offline/deeplink"
 )
 
@@ -31,6 +32,11 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if keyCost != kdf.Default() {
+		fmt.Fprintln(os.Stderr, "passwords are not sealed at the default cost")
+		os.Exit(1)
+	}
+	keyCost = kdf.Floor()
 	code := m.Run()
 	if template.dir != "" {
 		_ = os.RemoveAll(template.dir)

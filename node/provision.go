@@ -103,7 +103,7 @@ func (h *Home) saveAdmin(ctx context.Context, password []byte, k adminKeys) erro
 		return err
 	}
 	defer clear(plain)
-	sealed, err := kdf.Lock(ctx, password, plain, adminAAD, kdf.Default())
+	sealed, err := kdf.Lock(ctx, password, plain, adminAAD, keyCost)
 	if err != nil {
 		return fmt.Errorf("node: seal admin keys: %w", err)
 	}
@@ -207,7 +207,7 @@ func (h *Home) InviteUser(ctx context.Context, q UserRequest) (UserLink, error) 
 	if err != nil {
 		return UserLink{}, err
 	}
-	frame, err := deeplink.Seal(ctx, content, a.key, []byte(words), kdf.Default())
+	frame, err := deeplink.Seal(ctx, content, a.key, []byte(words), keyCost)
 	if err != nil {
 		return UserLink{}, err
 	}
@@ -327,7 +327,7 @@ func (h *Home) newDevice(ctx context.Context, network identity.NetworkID, id ide
 		return device{}, err
 	}
 	whole := append(identity.Chain{cert}, chain...)
-	sealed, err := chat.SealKeys(ctx, id, password, chat.Keys{User: user, Device: key, Chain: whole}, kdf.Default())
+	sealed, err := chat.SealKeys(ctx, id, password, chat.Keys{User: user, Device: key, Chain: whole}, keyCost)
 	if err != nil {
 		return device{}, err
 	}

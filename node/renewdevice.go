@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"outrider/mesh/identity"
-	"outrider/mesh/identity/kdf"
 	"outrider/node/chat"
 	"outrider/offline/roster"
 )
@@ -56,7 +55,7 @@ func (r renewer) RenewDevice(ctx context.Context, user identity.UserID, password
 	}
 	fresh := keys
 	fresh.Chain = append(identity.Chain{cert}, parents...)
-	sealed, err := chat.SealKeys(ctx, user, password, fresh, kdf.Default())
+	sealed, err := chat.SealKeys(ctx, user, password, fresh, keyCost)
 	if err != nil {
 		return keys, fmt.Errorf("node: renew device: %w", err)
 	}

@@ -267,6 +267,21 @@ func (g *Gossip) Members() []Neighbour {
 	return all
 }
 
+// Remembered returns the peers of the book that are not around, by when they
+// were last heard, the latest first.
+func (g *Gossip) Remembered() []Neighbour {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var all []Neighbour
+	for _, id := range g.silent() {
+		if nb := g.members[id].neighbour(id); len(nb.Addrs) > 0 {
+			all = append(all, nb)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Neighbour) int { return b.LastHeard.Compare(a.LastHeard) })
+	return all
+}
+
 func (m *member) neighbour(id identity.NodeID) Neighbour {
 	addrs := m.peer.Addrs
 	if m.at.IsValid() {
