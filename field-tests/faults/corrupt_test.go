@@ -74,6 +74,7 @@ func TestDamagedFiles(t *testing.T) {
 // TestLostIndex: an index that lost everything must not pass for a new one,
 // or the payloads would be cleared away after it.
 func TestLostIndex(t *testing.T) {
+	t.Parallel()
 	d := newDuo(t)
 	payload := filepath.Join(d.a.Dir, "db", "payload")
 	before, err := os.ReadDir(payload)
@@ -93,6 +94,7 @@ func TestLostIndex(t *testing.T) {
 // TestDamagedPayloads ruins all payloads of b. What the network knows it gets
 // again from its neighbour, and goes on.
 func TestDamagedPayloads(t *testing.T) {
+	t.Parallel()
 	d := newDuo(t)
 	damage(t, d.b, "db/payload/*", noise)
 	d.up(d.a, d.b)
@@ -108,6 +110,7 @@ func TestDamagedPayloads(t *testing.T) {
 // TestDamagedVault: a user whose secrets are damaged cannot log in, and the
 // log says why; the node relays all the same, and other users are served.
 func TestDamagedVault(t *testing.T) {
+	t.Parallel()
 	for _, file := range []string{"users/*/vault/*", "users/*/keystore"} {
 		t.Run(filepath.Base(filepath.Dir(file)), func(t *testing.T) {
 			d := newDuo(t)

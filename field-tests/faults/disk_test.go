@@ -106,6 +106,7 @@ const mb = 1_000_000
 // with a clear code, stays up, loses nothing that it took, comes back from a
 // kill when there is space again, and goes on.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	if !private(t) {
 		return
 	}

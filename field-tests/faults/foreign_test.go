@@ -127,6 +127,7 @@ func newKey(t *testing.T) identity.PrivateKey {
 // root record, which anybody may have, and a refusal. The honest neighbour
 // keeps its link all the while.
 func TestForeignPeer(t *testing.T) {
+	t.Parallel()
 	d := newDuo(t)
 	d.up(d.a, d.b)
 	d.login(d.a, "alice")

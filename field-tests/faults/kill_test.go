@@ -209,6 +209,7 @@ func TestKillsLoseNothing(t *testing.T) {
 
 // TestSecondStartIsRefused starts a node twice on one folder.
 func TestSecondStartIsRefused(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	p := newPair(t, ctx)
