@@ -525,7 +525,7 @@ func TestL03ConnectionPackage(t *testing.T) {
 }
 
 // A listener that fails is told; a port that is taken too.
-func TestRunTellsOfFaults(t *testing.T) {
+func TestL03RunTellsOfFaults(t *testing.T) {
 	n := world(t, "alpha")[0]
 	addr, _ := n.srv.Addrs()
 	second := n.cfg

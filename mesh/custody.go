@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -13,6 +14,7 @@ const (
 	ownReserve   = 30        // per cent of the store that neighbours' bundles never take
 	leastShare   = 25        // per cent of the rest that any one neighbour may take
 	maxVictims   = 1024      // candidates for eviction found by one scan
+	forgetMost   = 256       // entries forgotten at once when the index is full
 	graceSecs    = 3600      // how long an ended lifetime is remembered, so that the bundle does not come back
 	sweepSecs    = 1         // least time between two scans for ended lifetimes
 	maxPending   = 8 << 20   // payload bytes being written at which neighbours get no more window
@@ -126,7 +128,7 @@ type grant struct {
 // admitOwn finds room for a bundle submitted here. Others' bundles go only
 // while the reserve is not used up.
 func (m *Machine) admitOwn(need int64, served bundle.Precedence) grant {
-	if m.idx.len() >= m.lim.Known && !m.forgetOne() {
+	if m.idx.len() >= m.lim.Known && !m.forget() {
 		return grant{refusal: DropNoSpace}
 	}
 	if m.space.total+need <= m.lim.Bytes {
@@ -142,7 +144,7 @@ func (m *Machine) admitOwn(need int64, served bundle.Precedence) grant {
 // take is bounded by its share; what has been acknowledged gives way only to
 // higher precedence. What is read here (mine) may use the reserve.
 func (m *Machine) admitFrom(p *peer, need int64, served bundle.Precedence, mine bool) grant {
-	if m.idx.len() >= m.lim.Known && !m.forgetOne() {
+	if m.idx.len() >= m.lim.Known && !m.forget() {
 		return grant{refusal: DropNoSpace}
 	}
 	if int64(p.ids)+1 > m.share(int64(m.lim.Known)) {
@@ -299,16 +301,44 @@ func deletions(m *Machine, victims []uint32) (ops []Op) {
 	return ops
 }
 
-// forgetOne makes room in a full index: what is remembered only so as not to
-// be asked for goes first.
-func (m *Machine) forgetOne() bool {
+// forget makes room in a full index, some at a time because it has to look at
+// all: what is remembered only so as not to be asked for goes first, then what
+// was handed over here and has ended, the longest ago first. A node that is
+// told of more in an hour than it can remember takes mail all the same.
+func (m *Machine) forget() bool {
+	var gone, handed []uint32
 	for slot, e := range m.idx.all() {
-		if e.state == superseded || e.state == expired && !e.is(flagConsumed) {
-			m.removeEntry(slot)
-			return true
+		switch {
+		case e.state == superseded || e.state == expired && !e.is(flagConsumed):
+			gone = append(gone, slot)
+		case e.state == expired:
+			handed = append(handed, slot)
+		}
+		if len(gone) == forgetMost {
+			break
 		}
 	}
-	return false
+	if len(gone) == 0 {
+		slices.SortStableFunc(handed, func(a, b uint32) int { return cmp.Compare(m.idx.entries[a].deadline, m.idx.entries[b].deadline) })
+		gone = handed[:min(len(handed), forgetMost)]
+	}
+	var ops []Op
+	for _, slot := range gone {
+		if e := m.idx.entries[slot]; e.is(flagKept) {
+			ops = append(ops, DeleteBundle{e.id})
+		}
+		m.removeEntry(slot)
+	}
+	m.remove(ops)
+	return len(gone) > 0
+}
+
+// remove commits deletions that nobody waits for, in transactions that a store
+// takes. One that fails is found again at the next start.
+func (m *Machine) remove(ops []Op) {
+	for some := range slices.Chunk(ops, MaxCommitOps) {
+		m.commit(func(error) {}, some...)
+	}
 }
 
 // A bucket bounds what a neighbour gets served with a precedence.

@@ -40,7 +40,7 @@ func (m *Machine) expire() {
 		m.expiry = max(fromSecs(next), m.now.Add(sweepSecs*time.Second))
 	}
 	if len(ops) > 0 {
-		m.commit(func(error) {}, ops...) // a deletion that fails is found again at the next start
+		m.remove(ops)
 		m.freed()
 	}
 }

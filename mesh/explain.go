@@ -191,6 +191,7 @@ type Neighbour struct {
 	Rate         uint64 // bytes per second, measured
 	Queued       int    // bundles that wait
 	InFlight     int    // bytes
+	Unanswered   int    // bundles and purge records that were sent
 	InSync       bool   // our sets are equal, as far as told
 	Sent, Faults int
 	Tx, Rx       uint64 // bytes on the link
@@ -205,7 +206,7 @@ func (m *Machine) Neighbours() (list []Neighbour) {
 		}
 		n := Neighbour{
 			Peer: l.peer.id, Class: l.info.Class, Addr: l.info.Addr, Dialled: l.info.Dialled, Rate: l.rate,
-			InFlight: l.inflight, InSync: l.remote.Root == m.currentRoot(), Sent: int(l.num), Faults: l.faults, Link: l.id,
+			InFlight: l.inflight, Unanswered: len(l.unacked), InSync: l.remote.Root == m.currentRoot(), Sent: int(l.num), Faults: l.faults, Link: l.id,
 		}
 		for _, q := range l.queue {
 			n.Queued += len(q)

@@ -101,6 +101,7 @@ type (
 	}
 	tagsFrame struct {
 		Replace, All bool
+		Archive      bool // some of the sender's tags are a compliance reader's
 		Add, Remove  []uint32
 	}
 	scopesFrame struct {

@@ -110,7 +110,7 @@ func appendState(dst []byte, f stateFrame) []byte {
 }
 
 func appendTags(dst []byte, f tagsFrame) []byte {
-	dst = append(dst, bitIf(f.Replace, 1)|bitIf(f.All, 2))
+	dst = append(dst, bitIf(f.Replace, 1)|bitIf(f.All, 2)|bitIf(f.Archive, 4))
 	for _, set := range [][]uint32{f.Add, f.Remove} {
 		dst = appendNum(dst, uint64(len(set)))
 		dst = appendPart(dst, reconcile.AppendRice(nil, set))

@@ -199,8 +199,8 @@ func parseState(r *reader) Frame {
 }
 
 func parseTags(r *reader) Frame {
-	fl := flags(r, 3)
-	f := tagsFrame{Replace: fl&1 != 0, All: fl&2 != 0}
+	fl := flags(r, 7)
+	f := tagsFrame{Replace: fl&1 != 0, All: fl&2 != 0, Archive: fl&4 != 0}
 	f.Add, f.Remove = tagSet(r), tagSet(r)
 	return f
 }

@@ -60,6 +60,7 @@ func samples() []sample {
 		{"sync", syncFrame{Seq: 301, Root: [16]byte{4}, FreeKiB: 0}, nil},
 		{"tags-all", tagsFrame{Replace: true, Add: []uint32{5, 500, 1 << 31}, Remove: []uint32{}}, nil},
 		{"tags-change", tagsFrame{Add: []uint32{1 << 30}, Remove: []uint32{5}}, nil},
+		{"tags-archive", tagsFrame{Archive: true, Add: []uint32{5}, Remove: []uint32{}}, nil},
 		{"tags-everything", tagsFrame{Replace: true, All: true, Add: []uint32{}, Remove: []uint32{}}, nil},
 		{"scopes", scopesFrame{[5]reconcile.Fingerprint{{Count: 1, Sum: 2}, {}, {Count: 300, Sum: 1 << 63}}}, nil},
 		{"differ", differFrame{Mask: 0b101}, nil},
@@ -234,7 +235,7 @@ func TestFrameVectors(t *testing.T) {
 	for name, wire := range map[string]string{
 		"empty": "", "sync-cut": "020104", "differ-unknown-scope": "0fff", "ask-scope-out-of-range": "05051008",
 		"number-not-shortest": "0b8600", "want-not-whole-ids": "06010101", "ack-empty-run": "0a0c030000",
-		"tags-unknown-flag": "0304000100000100", "data-without-bytes": "440510", "bundle-header-cut": "42050383000000ff",
+		"tags-unknown-flag": "0308000100000100", "data-without-bytes": "440510", "bundle-header-cut": "42050383000000ff",
 	} {
 		list.Bad = append(list.Bad, frameVector{Name: name, Wire: wire})
 	}

@@ -20,7 +20,7 @@ func (m *Machine) changeGeneration(in GenerationChanged) {
 	}
 	clear(m.asked)
 	for _, p := range m.peers {
-		p.shun, p.tags, p.allTags = nil, nil, false
+		p.shun, p.tags, p.allTags, p.archive = nil, nil, false, false
 	}
 	m.cfg.Salt, m.cfg.Generation = in.Salt, in.Generation
 	m.idx.resalt(in.Salt)

@@ -77,6 +77,7 @@ type (
 	Watched struct {
 		Add, Remove []identity.Tag
 		Quiet       bool // not told to neighbours
+		Archive     bool // of a compliance reader, to be watched besides: what was purged is kept there; Remove has no meaning
 	}
 	// ConsumedAsked marks bundles as handed over.
 	ConsumedAsked struct {

@@ -83,6 +83,7 @@ type link struct {
 	walks       []*walk
 	offers      map[uint64][]ref
 	offerNum    uint64
+	kept        map[ref]uint8 // purged bundles of compliance readers: how far their offer is
 	live        []ref
 	sprayUpto   uint64
 	tagsTold    []uint32

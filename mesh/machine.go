@@ -18,6 +18,7 @@ type Config struct {
 	Epoch      [8]byte        // the store's
 	Opsec      bool           // flood everything, advertise no tag
 	Blind      bool           // has no keys to judge control objects by: see giveUpControl
+	ReadsAll   bool           // tells neighbours to hand over everything, sprayed bundles at no cost of replicas
 	Limits     Limits
 	Rand       rand.Source // all chance there is
 }
@@ -75,6 +76,9 @@ func NewMachine(c Config) *Machine {
 		judging: map[Token]*arrival{}, asked: map[uint64]asking{},
 	}
 	m.tags, m.queries, m.blobs = newServed(), newQueryTable(), newBlobTable()
+	if c.ReadsAll {
+		m.tags.all, m.tags.version = true, 1
+	}
 	m.count.Dropped = map[Reason]uint64{}
 	m.peers = []*peer{{id: c.Self}}
 	return m

@@ -73,7 +73,7 @@ func (m *Machine) sendOffer(l *link) bool {
 		return false
 	}
 	if refs := m.liveBatch(l); len(refs) > 0 {
-		m.putOffer(l, offerFrame{}, refs)
+		m.putOffer(l, offerFrame{}, refs, false)
 		return true
 	}
 	for len(l.walks) > 0 {
@@ -88,7 +88,7 @@ func (m *Machine) sendOffer(l *link) bool {
 		}
 		if len(refs) > 0 || w.done && (w.kind == walkList || w.any) {
 			w.any = true
-			m.putOffer(l, f, refs)
+			m.putOffer(l, f, refs, w.kind == walkReaders)
 			return true
 		}
 	}
@@ -116,7 +116,9 @@ func (m *Machine) walkOn(l *link, w *walk) (refs []ref) {
 			return refs
 		}
 		w.slot++
-		if e := &m.idx.entries[w.slot]; m.offers(l, w, e) {
+		e := &m.idx.entries[w.slot]
+		kept := w.kind == walkReaders && e.state == purged && e.left(m.now) > 0 && m.offersKept(l, e, m.idx.ref(w.slot))
+		if kept || m.offers(l, w, e) {
 			refs = append(refs, m.idx.ref(w.slot))
 		}
 	}
@@ -146,14 +148,18 @@ func (m *Machine) offers(l *link, w *walk, e *entry) bool {
 	return ok && (w.kind == walkSpray || st.Reads || st.OnPath)
 }
 
-func (m *Machine) putOffer(l *link, f offerFrame, refs []ref) {
+// putOffer sends an offer. live offers what is purged and kept as what it was.
+func (m *Machine) putOffer(l *link, f offerFrame, refs []ref, live bool) {
 	l.offerNum++
 	f.Num = l.offerNum
 	for _, r := range refs {
 		e := m.idx.at(r)
-		if l.remote.Generation == m.cfg.Generation {
+		switch {
+		case l.remote.Generation == m.cfg.Generation && live:
+			f.Shorts = append(f.Shorts, m.idx.short(e.id))
+		case l.remote.Generation == m.cfg.Generation:
 			f.Shorts = append(f.Shorts, m.idx.setShort(e))
-		} else {
+		default:
 			f.IDs = append(f.IDs, e.id)
 		}
 	}
@@ -192,6 +198,9 @@ func (m *Machine) picks(l *link, short uint64) bool {
 		return !m.avoided(l.peer, short) && m.ask(l, short)
 	}
 	e := &m.idx.entries[slot]
+	if m.lacksKept(e) {
+		return m.ask(l, short)
+	}
 	if e.state == purged && short == m.idx.short(e.id) {
 		m.want(l, slot) // the neighbour has not heard that it is purged
 		return false
@@ -248,9 +257,14 @@ func (m *Machine) receivedPick(l *link, f pickFrame) {
 		if e == nil {
 			continue
 		}
-		if f.Bits[i/8]>>(i%8)&1 == 1 {
+		switch {
+		case f.Bits[i/8]>>(i%8)&1 == 1:
+			if l.kept[r] == keptOffered {
+				l.kept[r] = keptPicked
+			}
 			m.want(l, r.slot)
-		} else {
+		case l.kept[r] != 0: // says nothing of its purge record
+		default:
 			e.has |= l.bit
 		}
 	}

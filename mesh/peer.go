@@ -30,6 +30,7 @@ type peer struct {
 	saved   cursor // as on disk
 	tags    []uint32
 	allTags bool
+	archive bool // some of its tags are a compliance reader's
 }
 
 // A cursor says how far a peer's bundles are known, in its own numbers.

@@ -93,7 +93,7 @@ func (m *Machine) purgeUnknown(r bundle.PurgeRecord, id bundle.ID, from *link, d
 		e.has = from.bit
 	}
 	g := m.admitTomb()
-	if g.refusal == "" && (m.idx.len() >= m.lim.Known && !m.forgetOne() || from != nil && p.bytes+overhead > m.share(m.relayLimit())) {
+	if g.refusal == "" && (m.idx.len() >= m.lim.Known && !m.forget() || from != nil && p.bytes+overhead > m.share(m.relayLimit())) {
 		g.refusal = DropShare
 	}
 	if g.refusal != "" {
@@ -113,7 +113,7 @@ func (m *Machine) writeTomb(slot uint32, r bundle.PurgeRecord, from *link, g gra
 	before, seq := e.state, m.arrive()
 	t := Tombstone{ID: e.id, Record: r, Seq: seq, Stored: e.stored, Deadline: e.deadline}
 	t.Record.Hop.Age = e.age(m.now)
-	t.Kept = e.is(flagArchive) && e.is(flagOwn)
+	t.Kept = m.keeps(e, before)
 	if e.ingress != 0 {
 		t.Ingress = m.peers[e.ingress].id
 	}
@@ -136,6 +136,10 @@ func (m *Machine) writeTomb(slot uint32, r bundle.PurgeRecord, from *link, g gra
 			m.purgeFailed(at.slot, before)
 		} else {
 			m.tombWritten(at.slot, seq, m.bitsOf(teller), t)
+			if t.Kept && before == pending {
+				m.deliver(at.slot) // its own answer found it purged
+			}
+			m.tellReaders(at.slot)
 		}
 		done(err)
 	}, ops...)
@@ -144,7 +148,9 @@ func (m *Machine) writeTomb(slot uint32, r bundle.PurgeRecord, from *link, g gra
 // tombWritten makes a bundle purged. Whoever did not tell of it is to hear.
 func (m *Machine) tombWritten(slot uint32, seq, teller uint64, t Tombstone) {
 	e := &m.idx.entries[slot]
-	m.unblob(slot)
+	if !t.Kept {
+		m.unblob(slot) // a compliance reader needs the leaves too
+	}
 	m.leave(slot)
 	m.keep(slot, t.Kept)
 	m.to(slot, purged)

@@ -62,6 +62,9 @@ func (m *Machine) screen(l *link, h transferHead) (Code, bool) {
 			return 0, false // perhaps there is room now
 		}
 	case purged, purging:
+		if m.lacksKept(e) {
+			return 0, false
+		}
 		e.has &^= l.bit // it does not know
 		m.queueFor(l, slot)
 		m.drop(DropPurged)
@@ -128,7 +131,7 @@ func (m *Machine) admit(a *arrival, v Judgement) {
 // since it was screened.
 func (m *Machine) entryFor(a *arrival, v Judgement) (entry, Code) {
 	h := a.head
-	if slot := m.idx.find(h.ID); slot != 0 && !m.idx.entries[slot].wanted() {
+	if slot := m.idx.find(h.ID); slot != 0 && !m.idx.entries[slot].wanted() && !m.lacksKept(&m.idx.entries[slot]) {
 		return entry{}, CodeDuplicate
 	}
 	if m.idx.collides(h.ID) {
@@ -269,7 +272,8 @@ func (m *Machine) hashFailed(a *arrival) Code {
 // object.
 func (m *Machine) deliver(slot uint32) {
 	e := &m.idx.entries[slot]
-	if e.state != held || e.is(flagConsumed) || e.deadline <= m.now.secs() {
+	here := e.state == held || e.state == purged && e.is(flagKept) && m.archives(e)
+	if !here || e.is(flagConsumed) || e.deadline <= m.now.secs() {
 		return
 	}
 	if !m.tags.watched(e.tag) && e.kind != uint8(bundle.KindControl) {

@@ -58,7 +58,6 @@ func (m *Machine) restoreTombstone(t Tombstone) {
 	slot := m.idx.find(t.ID)
 	if slot != 0 { // an archived bundle of ours, restored before
 		m.leave(slot)
-		m.unblob(slot)
 		e := &m.idx.entries[slot]
 		e.set(flagKept, true)
 		e.seq = t.Seq

@@ -44,6 +44,7 @@ type ShellConfig struct {
 	Generation uint64
 	Opsec      bool
 	Blind      bool // as in Config
+	ReadsAll   bool // as in Config
 	Limits     Limits
 	Log        *slog.Logger
 	Rand       rand.Source    // nil: seeded by the system
@@ -235,7 +236,7 @@ func (s *Shell) post(in Input) bool {
 func (s *Shell) restore() (*Machine, error) {
 	m := NewMachine(Config{
 		Self: s.cfg.Self, Salt: s.cfg.Salt, Generation: s.cfg.Generation, Epoch: s.cfg.Store.Epoch(),
-		Opsec: s.cfg.Opsec, Blind: s.cfg.Blind, Limits: s.cfg.Limits, Rand: s.cfg.Rand,
+		Opsec: s.cfg.Opsec, Blind: s.cfg.Blind, ReadsAll: s.cfg.ReadsAll, Limits: s.cfg.Limits, Rand: s.cfg.Rand,
 	})
 	saved, err := s.cfg.Store.Value(elapsedKey)
 	if err != nil {
@@ -397,6 +398,11 @@ func (s *Shell) Consumed(ctx context.Context, ids []bundle.ID) error {
 // Watch changes what is delivered here and told to neighbours. What is held
 // of the added tags and not yet consumed is announced (again).
 func (s *Shell) Watch(add, remove []identity.Tag) { s.post(Watched{Add: add, Remove: remove}) }
+
+// WatchArchive says that tags are a compliance reader's: what is purged stays
+// there, and what was purged before it came is taken all the same. Call it
+// before Watch.
+func (s *Shell) WatchArchive(tags []identity.Tag) { s.post(Watched{Add: tags, Archive: true}) }
 
 // WatchQuiet is Watch for tags that neighbours are not told.
 func (s *Shell) WatchQuiet(add, remove []identity.Tag) {

@@ -173,7 +173,8 @@ func (m *Machine) askPaths() {
 func (m *Machine) readByPeer(e *entry) bool {
 	hash := m.tags.hash(m, e.tag)
 	for _, l := range m.slots {
-		if l != nil && l.ready && l.peer.serves(hash) {
+		// Who takes everything may be a gateway with no reader behind it.
+		if l != nil && l.ready && !l.peer.allTags && l.peer.serves(hash) {
 			return true
 		}
 	}

@@ -19,6 +19,10 @@ var (
 	ErrDamaged   = errors.New("mesh: damaged on disk")  // what is stored is not what was stored
 )
 
+// MaxCommitOps bounds the operations of one transaction; every Store takes as
+// many deletions.
+const MaxCommitOps = 512
+
 // A Store keeps what the agent must not forget. Package store has the real
 // one, meshtest one in memory that can crash.
 type Store interface {

@@ -60,7 +60,7 @@ func (m *Machine) consumedAsked(in ConsumedAsked) {
 		}
 		e := &m.idx.entries[slot]
 		control = control || e.kind == uint8(bundle.KindControl)
-		if e.is(flagConsumed) || e.state != held {
+		if e.is(flagConsumed) || e.state != held && !(e.state == purged && e.is(flagKept)) {
 			continue
 		}
 		e.set(flagConsumed, true)
@@ -95,6 +95,7 @@ type served struct {
 	told []uint32 // their hashes, sorted
 	all  bool     // too many to tell: neighbours are to send everything
 
+	archive bool   // some are a compliance reader's
 	version uint64 // of told; 0 if nothing was ever told
 	begun   bool   // something was watched: control objects were announced
 }
@@ -111,12 +112,16 @@ func (s *served) hash(m *Machine, t identity.Tag) uint32 {
 
 // watched changes what is delivered here and announces what waited for it.
 func (m *Machine) watched(in Watched) {
+	if in.Archive {
+		m.watchedArchive(in)
+		return
+	}
 	kind := uint8(watchLoud)
 	if in.Quiet {
 		kind = watchQuiet
 	}
 	for _, t := range in.Remove {
-		if m.tags.tags[t] &^= kind; m.tags.tags[t] == 0 {
+		if m.tags.tags[t] &^= kind | watchArchive; m.tags.tags[t] == 0 {
 			delete(m.tags.tags, t)
 		}
 	}
@@ -149,7 +154,7 @@ func (m *Machine) retell() {
 	}
 	slices.Sort(hashes)
 	hashes = slices.Compact(hashes)
-	all := len(hashes) > reconcile.MaxRice
+	all := m.cfg.ReadsAll || len(hashes) > reconcile.MaxRice
 	if all {
 		hashes = nil
 	}
@@ -171,7 +176,7 @@ func (m *Machine) tellTags(l *link) {
 		return
 	}
 	add, remove := difference(l.tagsTold, m.tags.told)
-	f := tagsFrame{All: m.tags.all, Add: add, Remove: remove}
+	f := tagsFrame{All: m.tags.all, Archive: m.tags.archive, Add: add, Remove: remove}
 	if l.tagsVersion == 0 || len(add)+len(remove) > len(m.tags.told) {
 		f.Replace, f.Add, f.Remove = true, m.tags.told, nil
 	}
@@ -207,7 +212,8 @@ func (m *Machine) receivedTags(l *link, f tagsFrame) {
 	if p.allTags = f.All; len(merged) > reconcile.MaxRice {
 		merged, p.allTags = nil, true
 	}
-	p.tags = merged
+	p.tags, p.archive = merged, f.Archive
+	l.kept = nil // what was offered in vain may be wanted now
 	if f.All || len(f.Add) > 0 {
 		m.offerReaders(l)
 	}

@@ -93,6 +93,9 @@ func (m *Machine) sendLevel(l *link, level routing.Level) bool {
 		}
 		o := &outgoing{at: at, id: e.id, level: level, size: int(e.size)}
 		switch {
+		case e.state == purged && l.kept[at] == keptPicked && e.is(flagKept):
+			m.sendBundle(l, o, e)
+			return true
 		case e.state == purged:
 			m.sendPurge(l, o, e)
 			return true
@@ -149,7 +152,7 @@ func (m *Machine) sendBundle(l *link, o *outgoing, e *entry) {
 
 func (m *Machine) sendMore(l *link, o *outgoing) bool {
 	e := m.idx.at(o.at)
-	if e == nil || !e.onDisk() || e.state == purged {
+	if e == nil || !e.onDisk() || e.state == purged && l.kept[o.at] != keptPicked {
 		l.active[o.level] = nil
 		delete(l.unacked, o.num)
 		m.send(l, abortFrame{o.num})

@@ -35,6 +35,9 @@ func (n *Node) assemble(m *membership) error {
 	if err := n.recall(); err != nil {
 		return err
 	}
+	if n.rules, err = loadPolicies(n.home, n.roster, n.log); err != nil {
+		return err
+	}
 	n.people = people{Roster: n.roster, submit: n.submitControl}
 
 	blobs := blobStore{n.store}
@@ -61,6 +64,8 @@ func (n *Node) assemble(m *membership) error {
 		idle: idleContact(n.cfg.LinkClass()), peers: map[identity.NodeID]*attempt{}, kick: make(chan struct{}, 1),
 	}
 	n.post, n.raw = newPost(n.agent, n.dialer.news), newRawTags(n.agent, n.dialer.news)
+	n.calls = newCalls(n)
+	n.post.core = func() (bool, time.Time) { return n.core.standing() }
 	n.chat = chat.New(n.chatConfig(m, blobs))
 	n.holds = newHolds(n.chat.Lock)
 	return nil
@@ -71,8 +76,8 @@ func (n *Node) chatConfig(m *membership, blobs blobStore) chat.Config {
 	keys := tagKeysOf(m.lives(n.clock.Now(), d))
 	return chat.Config{
 		Self: n.home.ID(), Network: n.root.ID(), TagKeys: keys, MaxTTL: d, MaxDelay: d,
-		Agent: n.post, Store: chatStore{n.store}, Accounts: n.home, Renewer: renewer{n}, Outgrown: n.home.outgrown, Aside: n.home.aside, Blobs: chatBlobs{blobs}, Roster: n.people,
-		Clock: nodeClock{n.clock, n.agent}, Notify: n.notify, Log: n.log,
+		Agent: n.post, Store: chatStore{n.store}, Accounts: n.home, Renewer: renewer{n}, Outgrown: n.home.outgrown, Aside: n.home.aside, Blobs: chatBlobs{blobs}, Roster: n.people, Policies: chatRules{n.rules},
+		Archive: archive{n.rules}, Clock: nodeClock{n.clock, n.agent}, Notify: n.notify, Calls: n.calls.hear, Log: n.log,
 	}
 }
 

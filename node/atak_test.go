@@ -218,7 +218,7 @@ func TestL03BridgeIsOffByDefault(t *testing.T) {
 }
 
 // A user is locked when neither page nor bridge needs the keys.
-func TestHolds(t *testing.T) {
+func TestL03Holds(t *testing.T) {
 	var locked int
 	h := newHolds(func(identity.UserID) { locked++ })
 	user := identity.UserID{1}

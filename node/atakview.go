@@ -3,6 +3,7 @@ package node
 import (
 	"math"
 	"strings"
+	"time"
 
 	"outrider/atak"
 	"outrider/atak/cot"
@@ -53,6 +54,9 @@ func takPosition(m chat.Message) atak.Position {
 	if !f.At.IsZero() && f.At.Before(m.Sent) {
 		p.Time = f.At
 	}
+	if goes := f.Until.Sub(f.At); !f.Until.IsZero() && (p.Span == 0 || goes < p.Span) {
+		p.Span = max(goes, time.Second) // a share that has ended says nothing of now
+	}
 	if !math.IsNaN(f.AltitudeM) {
 		p.HAE = f.AltitudeM
 	}
@@ -68,7 +72,7 @@ func chatLocation(p atak.Position) chat.Location {
 	if !cot.IsUnknown(p.CE) {
 		l.AccuracyM = uint32(min(math.Ceil(p.CE), math.MaxUint32))
 	}
-	f := &chat.Fix{At: p.Time, Holds: p.Span, AltitudeM: math.NaN(), CourseDeg: math.NaN(), SpeedMS: math.NaN(), Source: sourceOf(p.How), Callsign: oneLine(p.Callsign)}
+	f := &chat.Fix{At: p.Time, Holds: p.Span, AltitudeM: math.NaN(), CourseDeg: math.NaN(), SpeedMS: math.NaN(), Source: takSource(p.How), Callsign: oneLine(p.Callsign)}
 	if !cot.IsUnknown(p.HAE) {
 		f.AltitudeM = p.HAE
 	}
@@ -79,7 +83,7 @@ func chatLocation(p atak.Position) chat.Location {
 	return l
 }
 
-func sourceOf(how string) chat.Source {
+func takSource(how string) chat.Source {
 	switch {
 	case how == "m-g":
 		return chat.SourceGPS

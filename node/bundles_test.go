@@ -2,6 +2,8 @@ package node
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"reflect"
 	"testing"
@@ -98,5 +100,41 @@ func TestStoreErrors(t *testing.T) {
 	}
 	if agentError(nil) != nil || chatError(nil) != nil {
 		t.Error("success became an error")
+	}
+}
+
+// The store takes as many deletions in one transaction as the agent asks for.
+func TestStoreTakesTheLargestTransaction(t *testing.T) {
+	s, err := store.Open(t.TempDir(), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	as := agentStore{blobStore{s}}
+	h, err := bundle.Header{
+		Version: bundle.Version, Tag: identity.Tag{1}, Lifetime: controlLifetime, Commitment: [8]byte{2}, Kind: bundle.KindMessage,
+	}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var puts [][]mesh.Op
+	var gone []mesh.Op
+	for i := range mesh.MaxCommitOps {
+		payload := binary.BigEndian.AppendUint32(nil, uint32(i))
+		b := bundle.Bundle{Header: h, Payload: payload}
+		r := mesh.Record{
+			ID: b.ID(), Header: h, PayloadHash: sha256.Sum256(payload), Size: len(payload),
+			Meta: mesh.Meta{Ingress: identity.NodeID{1}, Key: [16]byte{byte(i >> 8), byte(i), 1}, Seq: uint64(i), Deadline: 1},
+		}
+		puts = append(puts, []mesh.Op{mesh.PutBundle{Record: r, Payload: payload}})
+		gone = append(gone, mesh.DeleteBundle{ID: r.ID})
+	}
+	for i, err := range append(as.CommitEach(t.Context(), puts), as.CommitEach(t.Context(), [][]mesh.Op{gone})...) {
+		if err != nil {
+			t.Fatalf("transaction %d: %v", i, err)
+		}
+	}
+	for range as.Records() {
+		t.Fatal("something is left")
 	}
 }

@@ -99,6 +99,7 @@ type CarryResult struct {
 	Held     int   // bundles on the stick now
 	Bytes    int64 // of these, and of files' leaves
 	Complete bool  // all that could cross has
+	Full     bool  // something found no room on the stick
 }
 
 // What a contact with a stick waits for. Sets that stay unequal are no
@@ -172,7 +173,8 @@ func watchCarry(ctx context.Context, agent *mesh.Shell, over <-chan struct{}, pr
 			}
 		}
 		if quiet := time.Since(moved); quiet >= carryStuck || r.InSync && quiet >= carryQuiet {
-			r.Complete = st.Counters.Dropped[mesh.DropNoSpace]+st.Counters.Dropped[mesh.DropShare]+st.Counters.Dropped[mesh.DropBlobSpace]+st.Counters.Dropped[mesh.DropStore] == 0
+			r.Full = st.Counters.Dropped[mesh.DropNoSpace]+st.Counters.Dropped[mesh.DropShare]+st.Counters.Dropped[mesh.DropBlobSpace]+st.Counters.Dropped[mesh.DropStore] != 0
+			r.Complete = !r.Full
 			return r
 		}
 	}

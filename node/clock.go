@@ -108,6 +108,9 @@ func (n *Node) clockTrusted() error {
 		n.agent.CountOff(off)
 		n.log.Info("the clock can be trusted now; time switched off is counted", "dur", off)
 	}
+	if err := n.rules.confirm(n.clock.Now(), ran, clockStepped(n.started, ran)); err != nil {
+		return err
+	}
 	return n.judgeJoin(ran)
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +34,7 @@ type doors struct {
 // in plain HTTP, elsewhere with TLS only.
 func openDoors(h *Home, c config.Config, now func() time.Time, log *slog.Logger) (_ *doors, err error) {
 	d := &doors{turnstile: newTurnstile(), page: newPage(h, c, now, log)}
-	d.hosts = append([]string{d.page.localName()}, c.Page.AllowedHosts...)
+	d.hosts = slices.Clone(c.Page.AllowedHosts)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.close())
@@ -124,8 +125,12 @@ func interfaceIPs() []net.IP {
 	return out
 }
 
-// hostAllowed accepts any of this machine's own addresses as the page's host.
-func hostAllowed(host string) bool {
+// hostAllowed accepts as the page's host its name on the LAN, and any of this
+// machine's own addresses.
+func (p *page) hostAllowed(host string) bool {
+	if host != "" && strings.EqualFold(host, p.localName()) {
+		return true
+	}
 	ip := net.ParseIP(host)
 	for _, own := range interfaceIPs() {
 		if own.Equal(ip) {
@@ -138,9 +143,9 @@ func hostAllowed(host string) bool {
 // server returns the API over the whole node.
 func (n *Node) server(d *doors) *api.Server {
 	return api.New(api.Config{
-		Hosts: d.hosts, HostAllowed: hostAllowed,
-		Chat: heldChat{api.ChatService(n.chat), n.holds}, ATAK: n.bridge, Node: operator{n}, Bundles: n.raw, Provision: provision{n}, Carrier: carrier{n},
-		Door: d.page, Accounts: n.accounts, Position: n.where,
+		Hosts: d.hosts, HostAllowed: d.page.hostAllowed,
+		Chat: callingChat{heldChat{api.ChatService(n.chat), n.holds}, n.calls}, Calls: n.calls, ATAK: n.bridge, Node: operator{n}, Bundles: n.raw, Provision: provision{n}, Carrier: carrier{n},
+		Door: d.page, Accounts: n.accounts, Position: n.where, Core: n.core, Configs: n.configs(), Record: n.record,
 		Hub: n.hub, Web: n.page(), Log: n.log, Health: n.health,
 	})
 }

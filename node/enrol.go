@@ -34,8 +34,8 @@ func (n *Node) enrol(ctx context.Context, m *membership, d *doors, ready func(Re
 	}
 	byStick := rootSeeker{m.ID, make(chan *identity.RootRecord)}
 	server := api.New(api.Config{
-		Hosts: d.hosts, HostAllowed: hostAllowed, Chat: nobody{}, Node: operator{n},
-		Provision: provision{n}, Door: d.page, Carrier: byStick, Hub: n.hub, Web: n.page(), Log: n.log, Health: n.health,
+		Hosts: d.hosts, HostAllowed: d.page.hostAllowed, Chat: nobody{}, Node: operator{n},
+		Provision: provision{n}, Door: d.page, Carrier: byStick, Configs: noConfigs{}, Hub: n.hub, Web: n.page(), Log: n.log, Health: n.health,
 	})
 	ctx, done := context.WithCancel(ctx)
 	defer done()

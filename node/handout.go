@@ -16,9 +16,10 @@ import (
 // A handout is the plain-HTTP door that gives the page's CA to devices. It is
 // shut but for the time an operator asked for.
 type handout struct {
-	serve http.HandlerFunc
-	log   *slog.Logger
-	wake  chan struct{} // 1 deep: opened, shut, or open for longer
+	serve  http.HandlerFunc
+	log    *slog.Logger
+	guests *api.Guests   // who comes, however often it is opened
+	wake   chan struct{} // 1 deep: opened, shut, or open for longer
 
 	mu        sync.Mutex
 	listeners []net.Listener // open; nil when shut
@@ -151,7 +152,7 @@ func (h *handout) next() ([]net.Listener, time.Duration) {
 // those of the page.
 func (h *handout) start(ctx context.Context, all []net.Listener, served *sync.WaitGroup) context.CancelFunc {
 	ctx, stop := context.WithCancel(ctx)
-	l := api.Listeners{Log: h.log, Guests: api.NewGuests("page-ca", h.log)}
+	l := api.Listeners{Log: h.log, Guests: h.guests}
 	for _, ln := range all {
 		l.Pages = append(l.Pages, api.Page{Listener: ln})
 	}

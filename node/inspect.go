@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"outrider/mesh/identity"
+	"outrider/offline/policy"
 )
 
 // A Glance is what a node's folder tells to somebody who does not open it: no
@@ -23,6 +25,9 @@ type Glance struct {
 	Enrolled bool   // has met it
 	Seeds    []string
 	Floor    time.Time // before this no clock is right
+
+	Policies     []policy.Group // in force, but for what a revocation has ended
+	PolicyDamage string         // why they cannot be read
 }
 
 // Look takes a glance at the folder.
@@ -40,6 +45,7 @@ func Look(dir string) (g Glance) {
 		g.Later = true
 	default:
 		g.read(raw)
+		g.readPolicies(h)
 	}
 	return g
 }
@@ -54,6 +60,17 @@ func (g *Glance) read(raw []byte) {
 	if m := s.Network; m != nil {
 		g.Network, g.Enrolled, g.Seeds = true, m.Root != nil, m.Seeds
 	}
+}
+
+// readPolicies looks at the file of policies, if there is one.
+func (g *Glance) readPolicies(h *Home) {
+	p := &policies{home: h, log: slog.New(slog.DiscardHandler)}
+	if err := p.load(); err != nil {
+		g.PolicyDamage = err.Error()
+		return
+	}
+	p.judge()
+	g.Policies = p.state.Groups
 }
 
 // Locked reports whether a process has the folder open as a node.

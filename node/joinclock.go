@@ -104,7 +104,7 @@ func (n *Node) warnings() (codes []string) {
 	case !n.clock.Trusted():
 		codes = append(codes, "clock_unconfirmed")
 	}
-	if n.agent.Status().AgeUncertain {
+	if n.agentStatus.get(n.agent.Status).AgeUncertain {
 		codes = append(codes, "age_uncertain")
 	}
 	if m.Unverified != nil {
@@ -114,6 +114,7 @@ func (n *Node) warnings() (codes []string) {
 		codes = append(codes, "join_void")
 	}
 	codes = append(codes, n.endings()...)
+	codes = append(codes, n.rules.warnings(n.clock)...)
 	slices.Sort(codes)
 	return slices.Compact(codes)
 }

@@ -106,13 +106,16 @@ func (n *Node) health(ctx context.Context) api.Health {
 		n.agentHealth(&h)
 		n.peerHealth(ctx, &h)
 		n.storeHealth(&h)
+		n.coreHealth(&h)
+		h.Calls = n.calls.health()
+		h.Archives = n.archiveHealth()
 	}
 	return h
 }
 
 // agentHealth fills in what the agent and its links tell.
 func (n *Node) agentHealth(h *api.Health) {
-	st := n.agent.Status()
+	st := n.agentStatus.get(n.agent.Status)
 	for i := range h.Queue {
 		q := st.Queue[mesh.Precedences-1-i]
 		h.Queue[i].Bundles, h.Queue[i].Bytes, h.Queue[i].OldestS = q.Bundles, q.Bytes, int64(q.Oldest)
@@ -123,7 +126,7 @@ func (n *Node) agentHealth(h *api.Health) {
 		l, p := &h.Links[i], st.Counters.Payload[c]
 		l.PayloadSent, l.PayloadReceived, l.Sent, l.Received = p.SentBytes, p.ReceivedBytes, carried[c].tx, carried[c].rx
 	}
-	for _, nb := range n.agent.Neighbours() {
+	for _, nb := range n.neighbours() {
 		l := &h.Links[int(cla.LAN)-min(max(int(nb.Class), int(cla.Radio)), int(cla.LAN))]
 		l.Contacts++
 		l.Waiting += nb.Queued
@@ -131,6 +134,9 @@ func (n *Node) agentHealth(h *api.Health) {
 	h.Counters = counts(st.Counters)
 	h.Crowded, h.Refused = n.links.TurnedAway()
 	h.Foreign, h.ForeignLast = n.gossip.Foreign()
+	if n.bridge != nil {
+		h.TAKRefused = n.bridge.srv.Stats().Refused
+	}
 }
 
 func counts(c mesh.Counters) api.HealthCounts {
@@ -232,13 +238,20 @@ func resident() uint64 {
 	return pages * uint64(os.Getpagesize())
 }
 
+// Limits of the metrics listener. Whoever can reach loopback can ask, and
+// nobody else; a scrape is a few kilobytes.
+const maxScrapers = 16 // connections, 4 of one account
+
+var scrapeTimes = api.Timeouts{Header: 5 * time.Second, Body: 5 * time.Second, Progress: 10 * time.Second, Drain: time.Second}
+
 // serveMetrics answers on the listener of the settings until ctx ends; without
 // one there is nothing to do.
 func (n *Node) serveMetrics(ctx context.Context, l net.Listener) error {
 	if l == nil {
 		return nil
 	}
-	return metrics.Server{Collect: n.collect}.Serve(ctx, l)
+	return api.Listeners{Pages: []api.Page{{Listener: l}}, Guests: n.guests.metrics, Most: maxScrapers, Timeouts: scrapeTimes, Log: n.log}.
+		Serve(ctx, metrics.Server{Collect: n.collect})
 }
 
 // listenMetrics opens the listener, nil when the settings have none.

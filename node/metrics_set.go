@@ -28,6 +28,20 @@ func (n *Node) collect(ctx context.Context) *metrics.Set {
 	s.Add("outrider_users", float64(h.UsersLocked), "locked")
 	s.Add("outrider_users", float64(h.UsersUnlocked), "unlocked")
 	s.Add("outrider_waiting_for_users_bundles", float64(h.UsersWaiting))
+	s.Add("outrider_core_contacts", metrics.Bool(h.Core.Up))
+	reached := 0.0
+	if !h.Core.Reached.IsZero() {
+		reached = float64(h.Core.Reached.Unix())
+	}
+	s.Add("outrider_core_last_reached_timestamp_seconds", reached)
+	s.Add("outrider_core_messages_total", float64(h.Core.Stored), "stored")
+	s.Add("outrider_core_messages_total", float64(h.Core.Present), "present")
+	s.Add("outrider_core_messages_total", float64(h.Core.Resent), "resent")
+	s.Add("outrider_core_messages_total", float64(h.Core.Pulled), "pulled")
+	s.Add("outrider_calls_running", float64(h.Calls.Running))
+	s.Add("outrider_calls_participants", float64(h.Calls.Participants))
+	s.Add("outrider_calls_packets_forwarded_total", float64(h.Calls.Forwarded))
+	s.Add("outrider_calls_packets_dropped_total", float64(h.Calls.Dropped))
 	s.Add("outrider_memory_heap_bytes", float64(h.Memory.HeapBytes))
 	s.Add("outrider_memory_resident_bytes", float64(h.Memory.ResidentBytes))
 	limit := math.Inf(1)

@@ -60,7 +60,9 @@ type Node struct {
 	gate   *gate
 	hub    *api.Hub
 	meter  *meter
-	guests *api.Guests // at the page
+	guests guests
+
+	agentStatus recent[mesh.Status]
 
 	// Set once the root record is known.
 	root   *identity.RootRecord
@@ -77,7 +79,10 @@ type Node struct {
 	people people
 	bridge *bridge // nil: the settings leave it off
 	where  *whereabouts
+	core   *uplink // nil: the settings name none
 	holds  *holds
+	calls  *calls    // nil: the settings leave them off
+	rules  *policies // what admins decided for users
 
 	accounts *accounts
 	pageDoor *page
@@ -116,8 +121,8 @@ func (n *Node) Run(ctx context.Context, ready func(Ready)) error {
 		return portHint(err)
 	}
 	doors.Log = n.log
-	n.guests = api.NewGuests("page", n.log)
-	doors.Guests = n.guests
+	n.guests = newGuests(n.log)
+	doors.Guests, doors.Locals, doors.page.handout.guests = n.guests.page, n.guests.socket, n.guests.handout
 	n.pageDoor = doors.page
 	figures, err := listenMetrics(n.cfg)
 	if err != nil {
@@ -158,6 +163,7 @@ func (n *Node) serve(ctx context.Context, m *membership, doors *doors, ready fun
 	if n.bridge, err = n.newBridge(); err != nil {
 		return err
 	}
+	n.core = n.newUplink()
 	n.where = newWhereabouts(n)
 	n.meter.begin()
 	defer n.meter.end()
@@ -169,11 +175,14 @@ func (n *Node) serve(ctx context.Context, m *membership, doors *doors, ready fun
 	g.Go(func() error { return n.chat.Run(ctx) })
 	g.Go(func() error { return n.publish(ctx) })
 	g.Go(func() error { return n.bridge.run(ctx) })
+	g.Go(func() error { return n.core.run(ctx) })
+	g.Go(func() error { return n.calls.run(ctx) })
 	g.Go(func() error { return n.where.receiver.Run(ctx) })
 	g.Go(func() error { return n.where.run(ctx) })
 	g.Go(func() error { return n.followSecrets(ctx) })
 	g.Go(func() error { return n.administer(ctx) })
 	g.Go(func() error { return n.watchClock(ctx) })
+	g.Go(func() error { return n.rules.run(ctx) })
 	g.Go(func() error { return n.links.Run(ctx, n.serveLink) })
 	g.Go(func() error { return n.gossip.Run(ctx) })
 	g.Go(func() error { return n.dialer.run(ctx) })

@@ -25,8 +25,8 @@ func (o operator) Status(context.Context) api.Status {
 	if n.agent == nil {
 		return s
 	}
-	st := n.agent.Status()
-	s.Bundles, s.Bytes, s.LimitBytes, s.Contacts = st.Held, st.Bytes, st.MaxByte, st.Links
+	st := n.agentStatus.get(n.agent.Status)
+	s.Bundles, s.Bytes, s.LimitBytes, s.Contacts = st.Held, st.Bytes, st.MaxByte, len(n.neighbours())
 	s.Syncs = n.store.Syncs()
 	s.Warnings = n.warnings()
 	for _, h := range n.chat.Hosted() {
@@ -43,7 +43,7 @@ func (o operator) Peers(context.Context) []api.Peer {
 		return out
 	}
 	up := map[identity.NodeID]bool{}
-	for _, nb := range n.agent.Neighbours() {
+	for _, nb := range n.neighbours() {
 		up[nb.Peer] = true
 	}
 	seen := map[identity.NodeID]bool{}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"outrider/mesh/identity"
@@ -28,6 +29,8 @@ type page struct {
 	cfg  config.Config
 	now  func() time.Time
 	log  *slog.Logger
+
+	local atomic.Pointer[string] // the name that is ours on the LAN, "" for none; nil before that is known
 
 	mu         sync.Mutex
 	generation uint32 // of the network secret that keeper's CA is made from
@@ -95,7 +98,10 @@ func (p *page) tls() *tls.Config {
 // names are what the page's certificate carries: the addresses it is reached
 // at, also those that only others know (mesh.advertise), and its names.
 func (p *page) names() pageca.Names {
-	n := pageca.Names{Hosts: append([]string{p.localName()}, p.cfg.Page.AllowedHosts...)}
+	n := pageca.Names{Hosts: slices.Clone(p.cfg.Page.AllowedHosts)}
+	if name := p.localName(); name != "" {
+		n.Hosts = append([]string{name}, n.Hosts...)
+	}
 	for _, s := range slices.Concat(p.cfg.MeshAdvertise(), p.cfg.Page.AllowedHosts) {
 		if a, err := netip.ParseAddr(hostOf(s)); err == nil {
 			n.Addrs = append(n.Addrs, a)
@@ -112,8 +118,16 @@ func hostOf(s string) string {
 	return s
 }
 
-// localName is the page's name on the LAN.
+// localName is the page's name on the LAN: the one that is wanted, or the next
+// that no other machine has; "" if there is none.
 func (p *page) localName() string {
+	if name := p.local.Load(); name != nil {
+		return *name
+	}
+	return p.wantedName()
+}
+
+func (p *page) wantedName() string {
 	if p.cfg.Page.Name != "" {
 		return strings.ToLower(p.cfg.Page.Name) + ".local"
 	}
@@ -151,8 +165,8 @@ func (p *page) secureURLs() (out []string) {
 	for _, a := range p.addrs() {
 		out = append(out, "https://"+net.JoinHostPort(a.String(), port)+"/")
 	}
-	if p.cfg.MDNS() {
-		out = append(out, "https://"+net.JoinHostPort(p.localName(), port)+"/")
+	if name := p.localName(); p.cfg.MDNS() && name != "" {
+		out = append(out, "https://"+net.JoinHostPort(name, port)+"/")
 	}
 	return out
 }
@@ -223,7 +237,7 @@ func (p *page) run(ctx context.Context) error {
 	var wait sync.WaitGroup
 	if p.cfg.MDNS() {
 		wait.Go(func() {
-			r := mdns.Responder{Name: p.localName(), Log: p.log}
+			r := mdns.Responder{Name: p.wantedName(), Has: func(name string) { p.local.Store(&name) }, Log: p.log}
 			if err := r.Run(ctx); err != nil && ctx.Err() == nil {
 				p.log.Warn("the page's .local name is not answered to", "err", err)
 			}

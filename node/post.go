@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"outrider/mesh"
 	"outrider/mesh/bundle"
@@ -25,6 +26,7 @@ const (
 type post struct {
 	agent *mesh.Shell
 	wake  func() // somebody may now want a link
+	core  func() (up bool, last time.Time)
 
 	mu     sync.Mutex
 	traces map[bundle.ID]*trace // of own bundles that were carried
@@ -63,6 +65,9 @@ func (p *post) Purge(ctx context.Context, r bundle.PurgeRecord) error {
 	p.wake()
 	return nil
 }
+
+// WatchArchive tells the agent which tags are a compliance reader's.
+func (p *post) WatchArchive(tags []identity.Tag) { p.agent.WatchArchive(tags) }
 
 func (p *post) Watch(add, remove []identity.Tag) { p.agent.Watch(add, remove) }
 
@@ -122,7 +127,16 @@ func note(x mesh.Explanation) chat.Sentence {
 }
 
 func (p *post) Contacts() chat.Contacts {
-	return chat.Contacts{Neighbours: p.agent.Status().Links}
+	c := chat.Contacts{}
+	for _, nb := range p.agent.Neighbours() {
+		if nb.Peer != coreNode {
+			c.Neighbours++
+		}
+	}
+	if p.core != nil {
+		c.Core, c.CoreLast = p.core()
+	}
+	return c
 }
 
 // carried notes who took a copy.
@@ -222,6 +236,10 @@ func (n *Node) tell(e mesh.Event) {
 			n.chat.Handle(chat.Arrived{ID: e.ID, Tag: e.Tag, Kind: e.Kind})
 		}
 	case mesh.Carried:
+		if e.Peer == coreNode {
+			n.chat.Handle(chat.Carried{ID: e.ID, AtCore: true})
+			return
+		}
 		n.post.carried(e)
 		n.chat.Handle(chat.Carried{ID: e.ID, Peer: e.Peer, AtReader: e.AtReader})
 	case mesh.Purged:
@@ -233,9 +251,13 @@ func (n *Node) tell(e mesh.Event) {
 	case mesh.BlobComplete:
 		n.chat.Handle(chat.BlobComplete{Root: e.Root})
 	case mesh.LinkUp:
-		n.contactBegan(e.Peer)
+		if e.Peer != coreNode { // the way to the core tells of itself
+			n.contactBegan(e.Peer)
+		}
 	case mesh.LinkDown:
-		n.contactEnded(e.Peer)
+		if e.Peer != coreNode {
+			n.contactEnded(e.Peer)
+		}
 	}
 }
 

@@ -452,7 +452,7 @@ func (h *Home) publish(objects ...roster.Object) error {
 		if err != nil {
 			return fmt.Errorf("node: publish: %w", err)
 		}
-		h.state.Publish = append(h.state.Publish, publication{Payload: payload, Urgent: o.Kind == roster.KindRevocation})
+		h.state.Publish = append(h.state.Publish, publication{Payload: payload, Urgent: o.Kind == roster.KindRevocation || o.Kind == roster.KindConfig})
 	}
 	return nil
 }

@@ -78,7 +78,7 @@ func (p provision) Join(ctx context.Context, j api.NewJoin) (api.Joined, error) 
 			return out, provisionError(err)
 		}
 		p.n.publishSoon()
-		out.Reached = p.n.agent.Status().Links > 0
+		out.Reached = len(p.n.neighbours()) > 0
 	}
 	return out, nil
 }
@@ -131,6 +131,14 @@ func CanInvite(h *Home) error {
 		return fmt.Errorf("node: add user: %w", ErrNoNetwork)
 	case !h.IsAdmin():
 		return fmt.Errorf("node: add user: %w", ErrNotAdmin)
+	}
+	return nil
+}
+
+// CanCreate says why a network cannot be founded, whatever the password.
+func CanCreate(h *Home) error {
+	if m := h.network(); m != nil {
+		return fmt.Errorf("node: create network: %w (%s)", ErrHasNetwork, m.Name)
 	}
 	return nil
 }

@@ -13,8 +13,8 @@ import (
 	"outrider/node/position"
 )
 
-// liveTick is how often live shares are looked at. It is half of the shortest
-// interval between two positions.
+// liveTick is how often live shares are looked at, at least: what was not there
+// to be sent may be there by then. What is due sooner is sent when it is due.
 const liveTick = chat.MinLiveEvery / 2
 
 // whereabouts is the node's own position: the receiver, and the live shares
@@ -24,9 +24,20 @@ type whereabouts struct {
 	receiver *position.Source
 	wake     chan struct{} // 1 deep: a share was made
 
-	mu   sync.Mutex
-	sent map[liveName]time.Time // the last position of a share, monotonic
+	mu     sync.Mutex
+	sent   map[liveName]sentPlace
+	device map[identity.UserID]position.Fix // what users' own devices told last
 }
+
+// A sentPlace is the last position of a share and when it went, monotonic.
+type sentPlace struct {
+	at  time.Time
+	loc chat.Location
+}
+
+// deviceFresh is how long a position of a user's device is where the user is.
+// Browsers wake a page in the background once a minute.
+const deviceFresh = 2 * time.Minute
 
 // A liveName names a share.
 type liveName struct{ from, to identity.UserID }
@@ -35,28 +46,29 @@ func newWhereabouts(n *Node) *whereabouts {
 	gpsd, device := n.cfg.PositionSource()
 	return &whereabouts{
 		n: n, receiver: position.New(position.Options{GPSD: gpsd, Device: device, Log: n.log}),
-		wake: make(chan struct{}, 1), sent: make(map[liveName]time.Time),
+		wake: make(chan struct{}, 1), sent: make(map[liveName]sentPlace), device: make(map[identity.UserID]position.Fix),
 	}
 }
 
 // run sends what live shares ask for until ctx ends.
 func (w *whereabouts) run(ctx context.Context) error {
-	tick := time.NewTicker(liveTick)
-	defer tick.Stop()
+	due := time.NewTimer(liveTick)
+	defer due.Stop()
 	for {
 		select {
-		case <-tick.C:
+		case <-due.C:
 		case <-w.wake:
 		case <-ctx.Done():
 			return nil
 		}
-		w.share(ctx)
+		due.Reset(w.share(ctx))
 	}
 }
 
-// share sends the position for each share that is due. Users whose keys are
-// locked wait for their next login.
-func (w *whereabouts) share(ctx context.Context) {
+// share sends the position for each share that is due, and says when the next
+// one will be. Users whose keys are locked wait for their next login.
+func (w *whereabouts) share(ctx context.Context) (next time.Duration) {
+	next = liveTick
 	seen := make(map[liveName]bool)
 	for _, h := range w.n.chat.Hosted() {
 		s, ok := w.n.chat.Session(h.User)
@@ -70,7 +82,7 @@ func (w *whereabouts) share(ctx context.Context) {
 		for _, l := range list {
 			name := liveName{h.User, l.To.ID}
 			seen[name] = true
-			w.shareOne(ctx, s, name, l)
+			next = min(next, w.shareOne(ctx, s, name, l))
 		}
 	}
 	w.mu.Lock()
@@ -80,33 +92,60 @@ func (w *whereabouts) share(ctx context.Context) {
 			delete(w.sent, name)
 		}
 	}
+	return next
 }
 
-// shareOne sends one position if one is due and there is one. A position that
-// cannot be sent now is left out; the next one is as good.
-func (w *whereabouts) shareOne(ctx context.Context, s *chat.Session, name liveName, l chat.LiveShare) {
+// shareOne sends one position if one is due and there is one, and says when to
+// look again. A position that cannot be sent now is left out; the next one is
+// as good.
+func (w *whereabouts) shareOne(ctx context.Context, s *chat.Session, name liveName, l chat.LiveShare) time.Duration {
 	w.mu.Lock()
 	last, again := w.sent[name]
 	w.mu.Unlock()
-	if again && time.Since(last) < l.Every {
-		return
+	if again && l.Source == chat.LiveEntered {
+		return liveTick // what was typed stays as it is: once is enough
 	}
-	loc, ok := w.here()
+	if left := l.Every - time.Since(last.at); again && left > 0 {
+		return left
+	}
+	loc, ok := w.place(name.from, l)
 	if !ok {
-		return
+		return liveTick
 	}
-	loc.Live = true
-	loc.Fix.Holds = 2*l.Every + position.FreshFor // one may be late or lost on the way
 	_, err := s.SendLocation(ctx, chat.LocationDraft{To: name.to, Location: loc, TTL: positionTTL})
 	if err != nil {
-		if !errors.Is(err, chat.ErrLocked) {
+		if !errors.Is(err, chat.ErrLocked) && !errors.Is(err, chat.ErrPolicy) { // what a policy forbids pauses
 			w.n.log.Warn("node: a live position is left out", "err", err)
 		}
-		return
+		return liveTick
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sent[name] = time.Now()
+	w.sent[name] = sentPlace{time.Now(), loc}
+	return l.Every
+}
+
+// place is where a share says its user is now; ok is false when nobody knows.
+func (w *whereabouts) place(user identity.UserID, l chat.LiveShare) (loc chat.Location, ok bool) {
+	holds := 2*l.Every + position.FreshFor // one may be late or lost on the way
+	switch l.Source {
+	case chat.LiveEntered:
+		loc, ok = *l.Place, true
+		holds = l.Until.Sub(loc.Fix.At)
+	case chat.LiveDevice:
+		w.mu.Lock()
+		f, known := w.device[user]
+		w.mu.Unlock()
+		age := time.Since(f.At)
+		loc, ok = w.locationOf(f, age), known && age <= deviceFresh
+	default:
+		loc, ok = w.here()
+	}
+	if !ok {
+		return loc, false
+	}
+	loc.Live, loc.Fix.Holds, loc.Fix.Until = true, holds, l.Until
+	return loc, true
 }
 
 // here is the receiver's fix as a position to be sent; ok is false when there
@@ -116,13 +155,18 @@ func (w *whereabouts) here() (l chat.Location, ok bool) {
 	if !ok || age > position.FreshFor {
 		return l, false
 	}
-	l = chat.Location{Lat: f.Lat, Lon: f.Lon, Fix: &chat.Fix{
+	return w.locationOf(f, age), true
+}
+
+// locationOf is a fix as a position to be sent.
+func (w *whereabouts) locationOf(f position.Fix, age time.Duration) chat.Location {
+	l := chat.Location{Lat: f.Lat, Lon: f.Lon, Fix: &chat.Fix{
 		At: w.n.clock.Now().Add(-age), AltitudeM: f.AltitudeM, CourseDeg: f.CourseDeg, SpeedMS: f.SpeedMS, Source: chat.SourceGPS,
 	}}
 	if f.AccuracyM > 0 {
 		l.AccuracyM = uint32(min(math.Ceil(f.AccuracyM), math.MaxUint32/100))
 	}
-	return l, true
+	return l
 }
 
 // Own tells the API where the node is.
@@ -146,26 +190,44 @@ func (w *whereabouts) session(user identity.UserID) (*chat.Session, error) {
 }
 
 // ShareLive is part of api.Position.
-func (w *whereabouts) ShareLive(ctx context.Context, user, to identity.UserID, span, every time.Duration) (chat.LiveShare, error) {
+func (w *whereabouts) ShareLive(ctx context.Context, user identity.UserID, d chat.LiveDraft) (chat.LiveShare, error) {
 	s, err := w.session(user)
 	if err != nil {
 		return chat.LiveShare{}, err
 	}
-	if w.receiver.State() == position.Off {
+	if d.Source == chat.LiveReceiver && w.receiver.State() == position.Off {
 		return chat.LiveShare{}, api.ErrNoReceiver
 	}
-	l, err := s.ShareLive(ctx, to, span, every)
+	l, err := s.ShareLive(ctx, d)
 	if err != nil {
 		return l, err
 	}
 	w.mu.Lock()
-	delete(w.sent, liveName{user, to}) // the first position goes now
+	delete(w.sent, liveName{user, d.To}) // the first position goes now
 	w.mu.Unlock()
+	w.look()
+	return l, nil
+}
+
+// look has the shares looked at without waiting for the next tick.
+func (w *whereabouts) look() {
 	select {
 	case w.wake <- struct{}{}:
 	default:
 	}
-	return l, nil
+}
+
+// Moved is part of api.Position.
+func (w *whereabouts) Moved(user identity.UserID, f position.Fix) error {
+	if _, err := w.session(user); err != nil {
+		return err
+	}
+	f.At = time.Now()
+	w.mu.Lock()
+	w.device[user] = f
+	w.mu.Unlock()
+	w.look()
+	return nil
 }
 
 // LiveShares is part of api.Position.
@@ -183,5 +245,37 @@ func (w *whereabouts) StopLive(ctx context.Context, user, to identity.UserID) (i
 	if err != nil {
 		return 0, err
 	}
-	return s.StopLive(ctx, to)
+	ending, err := s.LiveShares(ctx)
+	if err != nil {
+		return 0, err
+	}
+	n, err := s.StopLive(ctx, to)
+	if err != nil {
+		return n, err
+	}
+	for _, l := range ending {
+		if to.IsZero() || l.To.ID == to {
+			w.tellEnd(ctx, s, liveName{user, l.To.ID})
+		}
+	}
+	return n, nil
+}
+
+// tellEnd tells a reader that a share has ended before its time: the last
+// position again, with an end that has come. Nothing newer than what was sent
+// goes out. A reader who does not get it sees the position go stale.
+func (w *whereabouts) tellEnd(ctx context.Context, s *chat.Session, name liveName) {
+	w.mu.Lock()
+	last, ok := w.sent[name]
+	delete(w.sent, name)
+	w.mu.Unlock()
+	if !ok {
+		return
+	}
+	fix := *last.loc.Fix
+	fix.Until = w.n.clock.Now()
+	last.loc.Fix = &fix
+	if _, err := s.SendLocation(ctx, chat.LocationDraft{To: name.to, Location: last.loc, TTL: positionTTL}); err != nil && !errors.Is(err, chat.ErrLocked) {
+		w.n.log.Warn("node: the end of a live share is not told", "err", err)
+	}
 }

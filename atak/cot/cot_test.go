@@ -201,7 +201,7 @@ func TestL03LimitsOfAnEvent(t *testing.T) {
 	}
 }
 
-func TestDests(t *testing.T) {
+func TestL03Dests(t *testing.T) {
 	e := parse(t, strings.Replace(position, "<detail>", `<detail><marti><dest callsign="A"/><dest uid="u"/><dest mission="m"/><other/></marti>`, 1))
 	calls, uids, other := e.Dests()
 	if !reflect.DeepEqual(calls, []string{"A"}) || !reflect.DeepEqual(uids, []string{"u"}) || !other {

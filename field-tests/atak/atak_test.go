@@ -73,6 +73,12 @@ type station struct {
 // pair makes two nodes of one network that know each other.
 func pair(t *testing.T, ctx context.Context) (a, b *station) {
 	t.Helper()
+	return pairWith(t, ctx, nil)
+}
+
+// pairWith is pair with further settings by the name of the node.
+func pairWith(t *testing.T, ctx context.Context, settings map[string]string) (a, b *station) {
+	t.Helper()
 	dir, bin := t.TempDir(), scenario.Binary(t)
 	var ids [2]string
 	var out [2]*station
@@ -90,7 +96,7 @@ func pair(t *testing.T, ctx context.Context) (a, b *station) {
 			t.Fatal(err)
 		}
 		extra := fmt.Sprintf("\n[atak]\nenabled = true\nlisten = \"127.0.0.1:%d\"\nlisten_https = \"127.0.0.1:%d\"\ninterval_s = 1\n", s.stream, s.https)
-		if err := box.Configure("lan", extra); err != nil {
+		if err := box.Configure("lan", extra+settings[name]); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {

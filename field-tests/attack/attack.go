@@ -11,7 +11,8 @@
 // It all runs in one network namespace where every address of 10.66.0.0/16 is
 // this machine's own, so that attackers come from as many as they like. They
 // are a process of their own that gets what processor time nobody else wants:
-// what they cost the node counts, not what they cost the machine.
+// what they cost the node counts, not what they cost the machine. Those on the
+// node's own machine are another, under another account.
 package attack
 
 import (
@@ -76,7 +77,11 @@ func many() netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
-func local() netip.Addr { return netip.MustParseAddr("127.0.0.9") }
+// neighbour is another account of the attacked machine, one of the node's group.
+func neighbour() netip.Addr { return netip.MustParseAddr("127.0.0.9") }
+
+// neighbourUID is that account: nobody's, on every Linux.
+const neighbourUID = 65534
 
 // A targets says what attackers know of the node: its addresses, its
 // certificate's absence, and what passed on the air.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -22,6 +23,14 @@ const (
 	rounds    = 3 // of windows, before a row has failed
 )
 
+// allowed is what listeners take in a second from all that are unknown, or from
+// one account (DESIGN.md). On a machine that is busy otherwise attackers may come
+// to less than that, and then nobody has to be refused.
+var allowed = map[string]float64{
+	"mesh": 20, "gossip/tcp": 20, "gossip/udp": 250, "page": 50, "page/requests": 100, "page-ca": 50,
+	"socket": 500, "socket/requests": 500, "metrics": 100, "metrics/requests": 100,
+}
+
 // form is how long the rows last: the short one is part of every test run,
 // the long one is asked for by ATTACK=long.
 type form struct {
@@ -38,24 +47,25 @@ func formOf() form {
 }
 
 // rate is what was done in a window, per second.
-type rate struct{ forward, page float64 }
+type rate struct{ forward, page, scrapes float64 }
 
 func (s *stage) window(ctx context.Context, d time.Duration) rate {
-	f, p, begin := s.work.arrived.Load(), s.work.asked.Load(), time.Now()
+	count := func() [3]int64 { return [3]int64{s.work.arrived.Load(), s.work.asked.Load(), s.work.scraped.Load()} }
+	before, begin := count(), time.Now()
 	wait(ctx, d)
-	took := time.Since(begin).Seconds()
-	return rate{float64(s.work.arrived.Load()-f) / took, float64(s.work.asked.Load()-p) / took}
+	after, took := count(), time.Since(begin).Seconds()
+	return rate{float64(after[0]-before[0]) / took, float64(after[1]-before[1]) / took, float64(after[2]-before[2]) / took}
 }
 
 // result is what a row came to.
 type result struct {
-	calm, under           []rate
-	attacks               float64 // per second
-	rss, grown            float64 // MiB
-	cpuCalm, cpuUnder     float64 // of one processor
-	worst                 time.Duration
-	refused               uint64
-	forwardKept, pageKept float64
+	calm, under       []rate
+	attacks           float64 // per second
+	rss, rssCalm      float64 // MiB, at most: under attack, before it
+	cpuCalm, cpuUnder float64 // of one processor
+	worst             time.Duration
+	refused           uint64
+	kept              rate // of 1
 }
 
 func median(rs []rate, of func(rate) float64) float64 {
@@ -78,9 +88,10 @@ func (r *result) judge() bool {
 		slices.Sort(pairs)
 		return max(pairs[len(pairs)/2], median(r.under, of)/max(median(r.calm, of), 1))
 	}
-	r.forwardKept = kept(func(x rate) float64 { return x.forward })
-	r.pageKept = kept(func(x rate) float64 { return x.page })
-	return r.forwardKept >= share && r.pageKept >= share
+	r.kept = rate{
+		kept(func(x rate) float64 { return x.forward }), kept(func(x rate) float64 { return x.page }), kept(func(x rate) float64 { return x.scrapes }),
+	}
+	return min(r.kept.forward, r.kept.page, r.kept.scrapes) >= share
 }
 
 // TestAttacks runs all rows against one pair of nodes, which live through
@@ -88,7 +99,10 @@ func (r *result) judge() bool {
 func TestAttacks(t *testing.T) {
 	f := formOf()
 	s := newStage(t, f)
-	t.Logf("%-34s %9s %4s %8s %4s %8s %8s %9s %8s %4s %6s", "attack", "times/s", "/s", "forward", "/s", "page", "worst ms", "refused", "cpu", "rss", "grown")
+	if !f.pace {
+		s.settle(t)
+	}
+	t.Logf("%-34s %9s %4s %8s %4s %8s %8s %8s %9s %8s %4s %6s", "attack", "times/s", "/s", "forward", "/s", "page", "scrapes", "worst ms", "refused", "cpu", "rss", "grown")
 	for i, r := range rows {
 		t.Run(r.name, func(t *testing.T) { s.play(t, i, r, f) })
 	}
@@ -113,15 +127,14 @@ func (s *stage) play(t *testing.T, i int, r row, f form) {
 	defer cancel()
 	before, err := s.refused(ctx, r.listener)
 	must(t, err)
-	pid := s.a.Pid()
-	must(t, resetPeak(pid))
-	res := &result{}
-	rss, err := bench.RSS(pid)
-	must(t, err)
+	must(t, resetPeak(s.a.Pid()))
+	wait(ctx, f.window)
+	res := &result{rssCalm: s.peak(t)}
+	must(t, resetPeak(s.a.Pid()))
 	if r.warm > 0 {
-		must(t, s.on(i))
+		must(t, s.crewOf(i).on(i))
 		wait(ctx, r.warm)
-		_, err := s.off()
+		_, err := s.crewOf(i).off()
 		must(t, err)
 	}
 	s.work.worst.Store(0)
@@ -133,17 +146,17 @@ func (s *stage) play(t *testing.T, i int, r row, f form) {
 			break
 		}
 		if n%f.most == 0 && n < rounds*f.most { // somebody else has the machine: look again
-			*res = result{}
+			*res = result{rssCalm: res.rssCalm}
 		}
 	}
-	s.measure(t, pid, rss, res)
+	res.worst, res.rss = time.Duration(s.work.worst.Load()), s.peak(t)
 	res.attacks = float64(times) / took.Seconds()
 	after, err := s.refused(ctx, r.listener)
 	must(t, err)
 	res.refused = after - before
-	calm := rate{median(res.calm, func(x rate) float64 { return x.forward }), median(res.calm, func(x rate) float64 { return x.page })}
-	t.Logf("%-34s %9.0f %4.0f %7.0f%% %4.0f %7.0f%% %8d %9d %3.0f→%3.0f%% %4.0f %6.0f", r.name, res.attacks, calm.forward, 100*res.forwardKept, calm.page, 100*res.pageKept,
-		res.worst.Milliseconds(), res.refused, 100*res.cpuCalm/float64(len(res.calm)), 100*res.cpuUnder/float64(len(res.under)), res.rss, res.grown)
+	forward, page := median(res.calm, func(x rate) float64 { return x.forward }), median(res.calm, func(x rate) float64 { return x.page })
+	t.Logf("%-34s %9.0f %4.0f %7.0f%% %4.0f %7.0f%% %7.0f%% %8d %9d %3.0f→%3.0f%% %4.0f %6.0f", r.name, res.attacks, forward, 100*res.kept.forward, page, 100*res.kept.page, 100*res.kept.scrapes,
+		res.worst.Milliseconds(), res.refused, 100*res.cpuCalm/float64(len(res.calm)), 100*res.cpuUnder/float64(len(res.under)), res.rss, res.rss-res.rssCalm)
 	s.check(t, ctx, r, res)
 }
 
@@ -159,39 +172,54 @@ func (s *stage) pair(t *testing.T, ctx context.Context, i int, f form, res *resu
 	res.calm = append(res.calm, s.window(ctx, f.window))
 	res.cpuCalm += (cpu() - c) / f.window.Seconds()
 	begin := time.Now()
-	must(t, s.on(i))
+	must(t, s.crewOf(i).on(i))
 	wait(ctx, f.window/4) // until the attack has its strength
 	c = cpu()
 	res.under = append(res.under, s.window(ctx, f.window))
 	res.cpuUnder += (cpu() - c) / f.window.Seconds()
 	took += time.Since(begin)
-	n, err := s.off()
+	n, err := s.crewOf(i).off()
 	must(t, err)
 	return times + n, took
 }
 
-func (s *stage) measure(t *testing.T, pid int, before float64, res *result) {
+// peak is the most the attacked node has held since the peak began anew, in MiB.
+func (s *stage) peak(t *testing.T) float64 {
 	t.Helper()
-	var err error
-	res.rss, err = bench.PeakRSS(pid)
+	rss, err := bench.PeakRSS(s.a.Pid())
 	must(t, err)
-	res.grown = res.rss - before
-	res.worst = time.Duration(s.work.worst.Load())
+	return rss
+}
+
+// settle lets honest work go on until the node holds as much as it ever will:
+// bundles end as fast as they come. What grows from then on is the attack's.
+func (s *stage) settle(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*lifetime*time.Minute)
+	defer cancel()
+	var most int
+	must(t, scenario.Poll(ctx, "the first bundles to end", func() (bool, error) {
+		st, err := s.a.API.Status(ctx)
+		if err != nil || st.Store.Bundles < most {
+			return err == nil, err
+		}
+		most = st.Store.Bundles
+		return false, fmt.Errorf("the node holds %d", most)
+	}))
 }
 
 // check is what must be true of every row.
 func (s *stage) check(t *testing.T, ctx context.Context, r row, res *result) {
 	t.Helper()
 	if !res.judge() {
-		t.Errorf("honest work kept %.0f %% of forwarding and %.0f %% of the page, want %.0f", 100*res.forwardKept, 100*res.pageKept, 100*share)
+		t.Errorf("honest work kept %.0f %% of forwarding, %.0f %% of the page and %.0f %% of scrapes, want %.0f", 100*res.kept.forward, 100*res.kept.page, 100*res.kept.scrapes, 100*share)
 	}
 	if res.attacks < float64(r.least) {
 		t.Errorf("only %.0f attacks a second: the row means nothing below %d", res.attacks, r.least)
 	}
-	if most := growthMiB + r.grow; res.grown > most { // one password's derivation takes 64 MiB
-		t.Errorf("the node grew by %.0f MiB, at most %.0f are allowed", res.grown, most)
+	if grown, most := res.rss-res.rssCalm, growthMiB+r.grow; grown > most { // one password's derivation takes 64 MiB
+		t.Errorf("the node grew by %.0f MiB, at most %.0f are allowed", grown, most)
 	}
-	if r.listener != "" && res.refused == 0 {
+	if r.listener != "" && res.refused == 0 && res.attacks > 3*allowed[r.listener] {
 		t.Error("the node counted nobody as refused")
 	}
 	if err := s.work.failed(); err != nil {
@@ -214,9 +242,9 @@ func (s *stage) check(t *testing.T, ctx context.Context, r row, res *result) {
 func (s *stage) comesBack(t *testing.T, name string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	must(t, s.on(slices.IndexFunc(rows, func(r row) bool { return r.name == name })))
+	must(t, s.outside.on(slices.IndexFunc(rows, func(r row) bool { return r.name == name })))
 	defer func() {
-		if _, err := s.off(); err != nil {
+		if _, err := s.outside.off(); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -249,11 +277,21 @@ func (s *stage) namesOffenders(t *testing.T) {
 		Refused []struct{ Listener, Addr string }
 	}
 	must(t, s.a.API.Do(t.Context(), "GET", "/v1/peers", nil, &peers))
-	for _, listener := range []string{"mesh", "gossip/tcp", "page"} {
+	nextDoor := fmt.Sprintf("uid %d", neighbourUID)
+	for listener, who := range map[string]string{
+		"mesh": villain.String(), "gossip/tcp": villain.String(), "page": villain.String(), "page-ca": "10.66.", "socket": nextDoor, "metrics": nextDoor,
+	} {
 		if !slices.ContainsFunc(peers.Refused, func(o struct{ Listener, Addr string }) bool {
-			return o.Listener == listener && o.Addr == villain.String()
+			return o.Listener == listener && strings.HasPrefix(o.Addr, who)
 		}) {
-			t.Errorf("the peers do not name %s as an offender at %s: %v", villain, listener, peers.Refused)
+			t.Errorf("the peers do not name %s as an offender at %s: %v", who, listener, peers.Refused)
+		}
+	}
+	out, err := s.a.CLI(t.Context(), "", "status")
+	must(t, err)
+	for _, listener := range []string{"mesh", "page-ca", "socket", "metrics"} {
+		if !regexp.MustCompile(`(?m)^refused .*[0-9]+ at ` + listener + `(,|$)`).MatchString(out) {
+			t.Errorf("outrider status does not tell of %s:\n%s", listener, out)
 		}
 	}
 	log, err := os.ReadFile(s.a.Log())

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"time"
@@ -56,13 +57,26 @@ var rows = []row{
 	{"page half a body", "page", many, 500, 200, 25, onPage(behindTLS("POST /v1/session HTTP/1.1\r\nHost: 10.66.0.1\r\nX-Outrider: 1\r\nContent-Type: application/json\r\nContent-Length: 200000\r\n\r\n{")), 0, 0},
 	{"page huge header and body", "page", many, 500, 50, 25, onPage(behindTLS("POST /v1/session HTTP/1.1\r\nHost: 10.66.0.1\r\nContent-Length: 4294967296\r\nX-Big: " + string(garbage(64<<10)))), 0, 0},
 	{"page requests, one address", "page/requests", one, 2000, 0, 50, requests("GET", "/", ""), 0, 0},
-	{"page logins", "page", many, 200, 0, 10, requests("POST", "/v1/session", `{"user":"alice","password":"a wrong one"}`), 64, 4 * time.Second},
-	{"CA page silent", "", many, 1000, 200, 50, func(ctx context.Context, a *assault) { a.connections(ctx, a.CA, says(nil)) }, 0, 0},
-	{"CA page half a header", "", many, 1000, 200, 50, func(ctx context.Context, a *assault) {
+	{"page logins", "page/requests", many, 200, 0, 10, requests("POST", "/v1/session", `{"user":"alice","password":"a wrong one"}`), 64, 4 * time.Second},
+	{"CA page silent", "page-ca", many, 1000, 200, 50, func(ctx context.Context, a *assault) { a.connections(ctx, a.CA, says(nil)) }, 0, 0},
+	{"CA page half a header", "page-ca", many, 1000, 200, 50, func(ctx context.Context, a *assault) {
 		a.connections(ctx, a.CA, says([]byte("GET / HTTP/1.1\r\nHost: ")))
 	}, 0, 0},
-	{"socket silent", "", one, 2000, 600, 100, func(ctx context.Context, a *assault) { a.connections(ctx, a.Socket, says(nil)) }, 0, 0},
-	{"metrics silent", "", local, 1000, 200, 50, func(ctx context.Context, a *assault) { a.connections(ctx, a.Metrics, says(nil)) }, 0, 0},
+	{"socket silent", "socket", neighbour, 2000, 600, 100, onSocket(says(nil)), 0, 0},
+	{"socket flood", "socket", neighbour, 4000, 0, 500, onSocket(says(nil)), 0, 0},
+	{"socket garbage", "socket", neighbour, 2000, 50, 100, onSocket(says(garbage(64 << 10))), 0, 0},
+	{"socket half a header", "socket", neighbour, 2000, 400, 100, onSocket(says([]byte("GET /v1/status HTTP/1.1\r\nHost: outrider\r\n"))), 0, 0},
+	{"socket slow header", "", neighbour, 500, 400, 25, onSocket(slowly([]byte("GET /v1/status HTTP/1.1\r\nHost: outrider\r\n"))), 0, 0},
+	{"socket huge header and body", "socket", neighbour, 1000, 50, 50, onSocket(says([]byte("POST /v1/session HTTP/1.1\r\nHost: outrider\r\nContent-Length: 4294967296\r\nX-Big: " + string(garbage(64<<10))))), 0, 0},
+	{"socket half a body", "socket", neighbour, 2000, 400, 100, onSocket(says([]byte("POST /v1/session HTTP/1.1\r\nHost: outrider\r\nX-Outrider: 1\r\nContent-Type: application/json\r\nContent-Length: 200000\r\n\r\n{"))), 0, 0},
+	{"socket requests", "socket/requests", neighbour, 6000, 0, 200, asks(socketOf, "GET", "/v1/status", ""), 0, 4 * time.Second},
+	{"socket submissions", "", neighbour, 0, 0, 50, asks(socketOf, "POST", "/v1/bundles?lifetime_min=1&tag=faaaaaaaaaaaa", string(garbage(1024))), 0, 0},
+	{"metrics silent", "metrics", neighbour, 1000, 200, 50, onMetrics(says(nil)), 0, 0},
+	{"metrics flood", "metrics", neighbour, 4000, 0, 500, onMetrics(says(nil)), 0, 0},
+	{"metrics garbage", "metrics", neighbour, 2000, 50, 50, onMetrics(says(garbage(64 << 10))), 0, 0},
+	{"metrics half a header", "metrics", neighbour, 1000, 200, 50, onMetrics(says([]byte("GET /metrics HTTP/1.1\r\nHost: localhost\r\n"))), 0, 0},
+	{"metrics huge header", "metrics", neighbour, 1000, 50, 50, onMetrics(says([]byte("GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Big: " + string(garbage(64<<10))))), 0, 0},
+	{"metrics requests", "metrics/requests", neighbour, 3000, 0, 100, asks(func(t targets) string { return t.Metrics }, "GET", "/metrics", ""), 0, 2 * time.Second},
 }
 
 func garbage(n int) []byte {
@@ -128,40 +142,60 @@ func behindTLS(text string) saying {
 	}
 }
 
-// requests asks over connections that are kept, as fast as the answers come.
+func onSocket(say saying) func(context.Context, *assault) {
+	return func(ctx context.Context, a *assault) { a.connections(ctx, a.Socket, say) }
+}
+
+func onMetrics(say saying) func(context.Context, *assault) {
+	return func(ctx context.Context, a *assault) { a.connections(ctx, a.Metrics, say) }
+}
+
+// requests asks the page over TLS.
 func requests(method, path, body string) func(context.Context, *assault) {
-	text := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: 10.66.0.1\r\nX-Outrider: 1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", method, path, len(body), body)
+	return asking(func(t targets) string { return t.Page }, "10.66.0.1", true, method, path, body)
+}
+
+func socketOf(t targets) string { return t.Socket }
+
+// asks asks a listener of this machine.
+func asks(at func(targets) string, method, path, body string) func(context.Context, *assault) {
+	return asking(at, "localhost", false, method, path, body)
+}
+
+// asking asks over connections that are kept, as fast as the answers come.
+func asking(at func(targets) string, host string, secure bool, method, path, body string) func(context.Context, *assault) {
+	text := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: %s\r\nX-Outrider: 1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", method, path, host, len(body), body)
 	return func(ctx context.Context, a *assault) {
 		stop := context.AfterFunc(ctx, a.end)
 		defer stop()
 		a.paced(ctx, 8, func() {
-			c, err := a.dial(ctx, a.Page)
+			c, err := a.dial(ctx, at(a.targets))
 			if err != nil {
 				return
 			}
 			defer a.forget(c)
 			_ = c.SetDeadline(time.Now().Add(5 * time.Second))
-			t := tls.Client(c, &tls.Config{InsecureSkipVerify: true})
-			in := bufio.NewReader(t)
-			for ctx.Err() == nil {
-				if _, err := t.Write([]byte(text)); err != nil {
-					return
-				}
-				a.done.Add(1)
-				resp, err := http.ReadResponse(in, nil)
-				if err != nil {
-					return
-				}
-				_, err = bufio.NewReader(resp.Body).WriteTo(discard{})
-				resp.Body.Close()
-				if err != nil || resp.Close {
-					return
-				}
+			over := c
+			if secure {
+				over = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+			}
+			for in := bufio.NewReader(over); ctx.Err() == nil && a.ask(over, in, text); {
 			}
 		})
 	}
 }
 
-type discard struct{}
-
-func (discard) Write(b []byte) (int, error) { return len(b), nil }
+// ask sends one request and reports whether another may follow.
+func (a *assault) ask(over net.Conn, in *bufio.Reader, text string) bool {
+	if _, err := io.WriteString(over, text); err != nil {
+		return false
+	}
+	a.done.Add(1)
+	resp, err := http.ReadResponse(in, nil)
+	if err != nil {
+		return false
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err == nil && !resp.Close
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -25,8 +26,11 @@ import (
 )
 
 // villainEnv names the file with the targets; the test binary is then the
-// attackers.
-const villainEnv = "OUTRIDER_ATTACK_TARGETS"
+// attackers. With neighbourEnv they leave the account they began with.
+const (
+	villainEnv   = "OUTRIDER_ATTACK_TARGETS"
+	neighbourEnv = "OUTRIDER_ATTACK_NEIGHBOUR"
+)
 
 func TestMain(m *testing.M) {
 	if file := os.Getenv(villainEnv); file != "" {
@@ -46,6 +50,9 @@ func attackers(file string) int {
 	raw, err := os.ReadFile(file)
 	if err == nil {
 		err = json.Unmarshal(raw, &at)
+	}
+	if err == nil && os.Getenv(neighbourEnv) != "" { // the group stays: it is the socket's
+		err = errors.Join(syscall.Setgroups(nil), syscall.Setuid(neighbourUID))
 	}
 	if err != nil {
 		fmt.Println(err)
@@ -82,8 +89,22 @@ type stage struct {
 	work *work
 	at   targets
 
+	outside, next crew
+}
+
+// A crew is a process of attackers: those outside, and those on the node's own
+// machine.
+type crew struct {
 	in  io.WriteCloser
 	out *bufio.Scanner
+}
+
+// crewOf says who plays a row.
+func (s *stage) crewOf(n int) *crew {
+	if rows[n].from().IsLoopback() {
+		return &s.next
+	}
+	return &s.outside
 }
 
 func newStage(t *testing.T, f form) *stage {
@@ -121,7 +142,10 @@ func newStage(t *testing.T, f form) *stage {
 		Mesh: addr(nodeA, 7411), Gossip: addr(nodeA, 7410), Page: addr(nodeA, 7443), CA: addr(nodeA, 7481), Metrics: "127.0.0.1:7490",
 		Socket: s.a.Socket(), Datagrams: rec.datagrams, Streams: rec.beginnings(),
 	}
-	must(t, s.startAttackers(t, filepath.Join(dir, "targets.json")))
+	must(t, openTo(dir, s.a.Dir))
+	file := filepath.Join(dir, "targets.json")
+	must(t, s.outside.start(t, s.at, file))
+	must(t, s.next.start(t, s.at, file, neighbourEnv+"=1"))
 	return s
 }
 
@@ -179,10 +203,20 @@ func (s *stage) meet(ctx context.Context) error {
 	})
 }
 
-// startAttackers starts the process that attacks, on what processor time nobody
-// else wants (sched(7), SCHED_IDLE).
-func (s *stage) startAttackers(t *testing.T, file string) error {
-	raw, err := json.Marshal(s.at)
+// openTo lets the group's other accounts reach the socket.
+func openTo(dirs ...string) error {
+	for _, d := range dirs {
+		if err := os.Chmod(d, 0o711); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// start starts a process that attacks, on what processor time nobody else
+// wants (sched(7), SCHED_IDLE).
+func (c *crew) start(t *testing.T, at targets, file string, env ...string) error {
+	raw, err := json.Marshal(at)
 	if err != nil {
 		return err
 	}
@@ -195,40 +229,43 @@ func (s *stage) startAttackers(t *testing.T, file string) error {
 	}
 	cmd := exec.Command("chrt", "--idle", "0", self) // util-linux, on every Debian
 	cmd.Env = append(os.Environ(), villainEnv+"="+file)
+	cmd.Env = append(cmd.Env, env...)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if s.in, err = cmd.StdinPipe(); err != nil {
+	if c.in, err = cmd.StdinPipe(); err != nil {
 		return err
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
 	}
-	s.out = bufio.NewScanner(out)
+	c.out = bufio.NewScanner(out)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the attackers: %w", err)
 	}
 	t.Cleanup(func() {
-		_ = s.in.Close()
+		_ = c.in.Close()
 		_ = cmd.Wait()
 	})
 	return nil
 }
 
-func (s *stage) on(n int) error {
-	_, err := fmt.Fprintf(s.in, "on %d\n", n)
+func (c *crew) on(n int) error {
+	_, err := fmt.Fprintf(c.in, "on %d\n", n)
 	return err
 }
 
 // off ends the attack and returns what was done.
-func (s *stage) off() (n int64, err error) {
-	if _, err := fmt.Fprintln(s.in, "off"); err != nil {
+func (c *crew) off() (n int64, err error) {
+	if _, err := fmt.Fprintln(c.in, "off"); err != nil {
 		return 0, err
 	}
-	if !s.out.Scan() {
-		return 0, fmt.Errorf("the attackers are gone: %v", s.out.Err())
+	if !c.out.Scan() {
+		return 0, fmt.Errorf("the attackers are gone: %v", c.out.Err())
 	}
-	_, err = fmt.Sscan(s.out.Text(), &n)
+	if _, err = fmt.Sscan(c.out.Text(), &n); err != nil {
+		err = fmt.Errorf("the attackers say %q", c.out.Text())
+	}
 	return n, err
 }
 

@@ -19,19 +19,24 @@ import (
 )
 
 // Honest work goes on all the time: programs on A submit bundles that B
-// receives, and a user who is logged in uses A's page over TLS.
+// receives, a user who is logged in uses A's page over TLS, and Prometheus asks
+// A for its figures.
 const (
 	forwarders = 4
 	bundleSize = 1024
 	tag        = "eaaaaaaaaaaaa"
 	freshEvery = 20 // each so many requests of the user come over a new connection
+
+	// Bundles end while the test runs, so that hours of it need no more store
+	// than minutes. One that ends before it arrives counts as lost.
+	lifetime = 2 // minutes
 )
 
 type work struct {
 	a, b *scenario.Box
 
-	arrived, asked atomic.Int64
-	worst          atomic.Int64 // longest request of the page since last asked, in ns
+	arrived, asked, scraped atomic.Int64
+	worst                   atomic.Int64 // longest request of the page since last asked, in ns
 
 	mu    sync.Mutex
 	acked map[string]bool
@@ -47,8 +52,13 @@ type work struct {
 
 // What comes at a steady rate is about half of what two processors can do.
 const (
-	forwardPause = 8 * time.Millisecond // between two bundles of one program
-	browsePause  = 4 * time.Millisecond // between two requests of the user
+	forwardPause = 8 * time.Millisecond  // between two bundles of one program
+	browsePause  = 4 * time.Millisecond  // between two requests of the user
+	scrapePause  = 15 * time.Millisecond // between two scrapes; an account may ask 100 times a second
+
+	// At no steady rate, the user still stays within what a page allows anybody:
+	// 1,000 requests a second.
+	browseLeast = 1500 * time.Microsecond
 )
 
 func newWork(ctx context.Context, a, b *scenario.Box, pace bool) (*work, error) {
@@ -67,8 +77,9 @@ func newWork(ctx context.Context, a, b *scenario.Box, pace bool) (*work, error) 
 		w.wg[0].Go(func() { w.forward(run) })
 	}
 	w.wg[0].Go(func() { w.browse(run) })
+	w.wg[0].Go(func() { w.scrape(run) })
 	return w, scenario.Poll(ctx, "the first bundle to arrive", func() (bool, error) {
-		return w.arrived.Load() > 0 && w.asked.Load() > 0, w.failed()
+		return w.arrived.Load() > 0 && w.asked.Load() > 0 && w.scraped.Load() > 0, w.failed()
 	})
 }
 
@@ -86,10 +97,11 @@ func (w *work) stop() {
 }
 
 // turn waits until it is time for the next piece of work.
-func (w *work) turn(ctx context.Context, last *time.Time, pause time.Duration) {
-	if w.pace {
-		wait(ctx, time.Until(last.Add(pause)))
+func (w *work) turn(ctx context.Context, last *time.Time, pause, least time.Duration) {
+	if !w.pace {
+		pause = least
 	}
+	wait(ctx, time.Until(last.Add(pause)))
 	*last = time.Now()
 }
 
@@ -121,10 +133,10 @@ func (w *work) forward(ctx context.Context) {
 	c := scenario.NewClient(w.a.Socket())
 	var last time.Time
 	for ctx.Err() == nil {
-		w.turn(ctx, &last, forwardPause)
+		w.turn(ctx, &last, forwardPause, 0)
 		p := make([]byte, bundleSize)
 		_, _ = rand.Read(p)
-		err := c.Do(ctx, "POST", "/v1/bundles?lifetime_min=600&tag="+tag, bytes.NewReader(p), nil)
+		err := c.Do(ctx, "POST", fmt.Sprintf("/v1/bundles?lifetime_min=%d&tag=%s", lifetime, tag), bytes.NewReader(p), nil)
 		if ctx.Err() != nil {
 			return
 		}
@@ -180,7 +192,7 @@ func (w *work) browse(ctx context.Context) {
 	paths := []string{"/", "/v1/status", "/v1/conversations"}
 	var last time.Time
 	for i := 0; ctx.Err() == nil; i++ {
-		w.turn(ctx, &last, browsePause)
+		w.turn(ctx, &last, browsePause, browseLeast)
 		if i%freshEvery == 0 {
 			w.client.CloseIdleConnections()
 		}
@@ -207,18 +219,53 @@ func (w *work) get(ctx context.Context, c *http.Client, path string) error {
 		return err
 	}
 	r.Header.Set("Authorization", "Bearer "+w.token)
+	if err := fetch(c, r); err != nil {
+		return fmt.Errorf("the user's request failed: %w", err)
+	}
+	return nil
+}
+
+// fetch reads an answer and throws it away.
+func fetch(c *http.Client, r *http.Request) error {
 	resp, err := c.Do(r)
 	if err != nil {
-		return fmt.Errorf("the user's request failed: %w", err)
+		return err
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return fmt.Errorf("the user's request failed: %w", err)
+		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the user's request for %s was answered %s", path, resp.Status)
+		return fmt.Errorf("%s was answered %s", r.URL.Path, resp.Status)
 	}
 	return nil
+}
+
+// scrape asks for the figures, one after the other, as Prometheus does: over a
+// connection that is kept, and a new one now and then.
+func (w *work) scrape(ctx context.Context) {
+	c := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{}}
+	defer c.CloseIdleConnections()
+	var last time.Time
+	for i := 0; ctx.Err() == nil; i++ {
+		w.turn(ctx, &last, scrapePause, scrapePause)
+		if i%freshEvery == 0 {
+			c.CloseIdleConnections()
+		}
+		r, err := http.NewRequestWithContext(ctx, "GET", "http://127.0.0.1:7490/metrics", nil)
+		if err == nil {
+			err = fetch(c, r)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			w.fail(fmt.Errorf("a scrape failed: %w", err))
+			wait(ctx, 10*time.Millisecond)
+		default:
+			w.scraped.Add(1)
+		}
+	}
 }
 
 // newcomer loads the page's first file from an address that nobody knows.
@@ -226,14 +273,12 @@ func (w *work) newcomer(ctx context.Context) error {
 	c := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 		DialContext: from(many()), TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true,
 	}}
-	resp, err := c.Get(page + "/")
+	r, err := http.NewRequest("GET", page+"/", nil)
+	if err == nil {
+		err = fetch(c, r)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("a newcomer's request failed: %w", err)
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("a newcomer is answered %s", resp.Status)
-	}
-	_, err = io.Copy(io.Discard, resp.Body)
-	return err
+	return nil
 }

@@ -3,6 +3,8 @@ package browser
 import (
 	"strings"
 	"testing"
+
+	"github.com/chromedp/chromedp/kb"
 )
 
 // doorAnswers stands for the node's calls of the door.
@@ -78,6 +80,7 @@ func TestDoorLooks(t *testing.T) {
 // doorSound looks at the screen that is shown.
 func doorSound(st *stage, where, theme string) {
 	st.t.Helper()
+	keep(st, where)
 	for _, low := range eval[[]string](st, contrasts) {
 		st.t.Errorf("%s: %s", where, low)
 	}
@@ -93,6 +96,31 @@ func doorSound(st *stage, where, theme string) {
 		st.must(err)
 		if foreign, red := redOnly(st.t, data); foreign > 0 || red < 500 {
 			st.t.Errorf("%s: %d pixels are not red, %d are", where, foreign, red)
+		}
+	}
+}
+
+// TestP04DoorByKeyboard: a password is set with a code without a pointer, and
+// what has the keyboard is seen to have it.
+func TestP04DoorByKeyboard(t *testing.T) {
+	st := newStage(t, PageOptions{Width: 360, Height: 640, Mobile: true})
+	st.must(st.Show(st.s.URL()+"/c/?lang=en", "the door", `document.activeElement.id === 'door-code'`)) // it waits for the code
+	eval[bool](st, doorAnswers)
+	st.must(st.Press("7KQ2M-X4TRB" + kb.Enter))
+	st.must(st.Wait("the password", `document.querySelector('#door-newkey')`))
+	tabTo(st, "#door-agree")
+	st.must(st.Press(" "))
+	tabTo(st, "#door-password")
+	st.must(st.Press(password))
+	tabTo(st, "#door-again")
+	st.must(st.Press(password))
+	eval[bool](st, `(window.fetch = async (path, o) => (window.sent = path + ' ' + o.body, new Response('{"error":{"code":"bad_code"}}', { status: 401 })), true)`)
+	st.must(st.Press(kb.Enter))
+	st.must(st.Wait("the answer", `document.querySelector('.error .icon')`))
+	sent := eval[string](st, `window.sent`)
+	for _, part := range []string{"/v1/codes/redeem ", `"new_key":true`, password} {
+		if !strings.Contains(sent, part) {
+			t.Errorf("what was sent has no %s", part)
 		}
 	}
 }

@@ -54,7 +54,7 @@ var corpus = []string{
 const integrity = `(() => {
 	const wrong = [];
 	const tags = new Set('HTML HEAD META TITLE SCRIPT LINK BODY DIV NOSCRIPT A HEADER MAIN NAV SECTION ARTICLE FOOTER FORM FIELDSET LEGEND LABEL INPUT TEXTAREA BUTTON H1 H2 H3 P UL OL LI DL DT DD SPAN BDI CODE KBD TIME PROGRESS IMG DIALOG BLOCKQUOTE FIGURE FIGCAPTION DETAILS SUMMARY svg path g circle rect line text'.split(' '));
-	const attributes = new Set('class id type role hidden href src rel content name charset lang dir title value max min rows placeholder tabindex autocomplete autocapitalize autocorrect spellcheck maxlength enterkeyhint for checked disabled multiple open download alt datetime novalidate required readonly inert d x y x1 y1 x2 y2 cx cy r rx width height viewBox preserveAspectRatio focusable text-anchor http-equiv'.split(' '));
+	const attributes = new Set('class id type role hidden href src rel content name charset lang dir title value max min rows placeholder tabindex autocomplete autocapitalize autocorrect spellcheck maxlength enterkeyhint for checked disabled multiple open download alt datetime novalidate required readonly inert d x y x1 y1 x2 y2 cx cy r rx width height viewBox preserveAspectRatio focusable text-anchor opacity transform inputmode http-equiv'.split(' '));
 	for (const e of document.querySelectorAll('*')) {
 		if (!tags.has(e.tagName)) wrong.push('element ' + e.tagName);
 		for (const a of e.attributes) {

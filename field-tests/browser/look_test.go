@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"image/png"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -78,6 +80,24 @@ var screens = []screen{
 		st.must(st.Press("\u001b"))
 		st.must(st.Wait("no dialog", `!document.querySelector('dialog')`))
 	}},
+	{"map", func(st *stage) {
+		st.must(st.Press("\u001b"))
+		st.must(st.Go("#/map"))
+		st.must(st.Wait("the map", `document.querySelectorAll('#map .place-mark').length > 4 && document.querySelectorAll('#map-list .place-card').length > 3`))
+	}},
+	{"map-way", func(st *stage) {
+		st.must(st.Click(`#map-list .place-card [data-focus="show"]`))
+		st.must(st.Wait("the way", `document.querySelector('#map .way-line')`))
+	}},
+	{"map-share", func(st *stage) {
+		st.must(st.Click("#share-live"))
+		st.must(st.Click(`dialog input[name="share-source"][value="entered"]`))
+		st.must(st.Fill("#map-position", "32T LT 81852 00565"))
+	}},
+	{"map-done", func(st *stage) {
+		st.must(st.Press("\u001b"))
+		st.must(st.Wait("no dialog", `!document.querySelector('dialog')`))
+	}},
 	whole("files"), whole("mesh"),
 	{"contacts", func(st *stage) {
 		st.must(st.Click(".contact-list summary"))
@@ -88,7 +108,19 @@ var screens = []screen{
 }
 
 // emptyScreens are the same with nothing and nobody there.
-var emptyScreens = []string{"chats", "people", "files", "mesh", "status", "settings"}
+var emptyScreens = []string{"chats", "people", "map", "files", "mesh", "status", "settings"}
+
+// keep writes what is shown to a folder, for people who want to look at it: the
+// tests find what sticks out, not what is ugly. SHOTS names the folder.
+func keep(st *stage, where string) {
+	st.t.Helper()
+	dir := os.Getenv("SHOTS")
+	if dir == "" {
+		return
+	}
+	name := strings.NewReplacer("/", "-", " ", "-", "#", "").Replace(st.t.Name() + "-" + where)
+	st.must(st.SaveScreenshot(filepath.Join(dir, name+".png")))
+}
 
 // eachScreen calls look on the login and on every screen, on a phone and on a
 // desk.
@@ -96,6 +128,12 @@ func eachScreen(t *testing.T, lang string, o PageOptions, look func(st *stage, w
 	t.Helper()
 	st := newStage(t, o)
 	fillWorld(st.s)
+	looked := look
+	look = func(st *stage, where string) {
+		st.t.Helper()
+		looked(st, where)
+		keep(st, where)
+	}
 	st.must(st.Open(st.s.URL() + "/?lang=" + lang))
 	look(st, "login")
 	st.must(st.Login(account, password))

@@ -52,6 +52,7 @@ type PageOptions struct {
 	Light         bool // the system prefers a light scheme
 	StillMotion   bool // the system prefers reduced motion
 	Lang          string
+	Script        string // runs in every document before anything of the page
 }
 
 // watcher runs before anything of the page in every document: it notes what
@@ -81,6 +82,9 @@ func (b *Browser) Page(o PageOptions) (*Page, error) {
 			{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: motion},
 		}}),
 		do(emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: int64(o.Width), Height: int64(o.Height), DeviceScaleFactor: 1, Mobile: o.Mobile}),
+	}
+	if o.Script != "" {
+		steps = append(steps, do(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: o.Script}))
 	}
 	if o.Lang != "" {
 		steps = append(steps, do(emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{UserAgent: "Mozilla/5.0 (X11; Linux) Chrome/156 test", AcceptLanguage: o.Lang}))

@@ -55,6 +55,18 @@ func fillWorld(s *fakeapi.Server) map[string]fakeapi.Person {
 	s.SetWhy(f.ID, fakeapi.Why{Summary: "Charlie's certificate ended yesterday, so the message cannot be sealed.", Facts: []string{"The certificate ended 19 h ago.", "No newer one has been heard.", "This node asked 2 neighbours."}, Next: "When a newer certificate arrives the message goes by itself.", Todo: "Ask the administrator to renew Charlie, then retry."})
 	s.Receive(p["Mora Lindqvist"], "Water is sorted. Two pallets left at the school.", at(70*time.Minute, "delivered"))
 	s.Receive(p["Mora Lindqvist"], "And the generator runs again.", func(m *fakeapi.Message) { at(65*time.Minute, "delivered")(m); m.Unread = true })
+	live := func(who string, lat, lon float64, age, stale, until time.Duration, accuracy int) {
+		s.Receive(p[who], "", func(m *fakeapi.Message) {
+			at(age, "read")(m)
+			t, old, end := ago(age), ago(stale), ago(until)
+			m.Type, m.Location = "location", &fakeapi.Location{Lat: lat, Lon: lon, AccuracyM: accuracy, Live: true, Time: &t, StaleAt: &old, LiveUntil: &end}
+		})
+	}
+	live("Okafor", 46.95712, 7.43021, 12*time.Second, -2*time.Minute, -50*time.Minute, 6)
+	live("Tamsin Reyes", 46.93377, 7.46804, 41*time.Second, -2*time.Minute, -7*time.Hour, 240)
+	live("Dmytro", 46.94102, 7.41265, 50*time.Minute, 45*time.Minute, -3*time.Hour, 9)
+	live("Haas", 46.99521, 7.61010, 3*time.Hour, 2*time.Hour, 2*time.Hour, 0)
+	s.SetFix(46.94402, 7.44010)
 	s.Sent(p["Okafor"], "Call when you are back on the ridge", at(5*time.Hour, "at-node"))
 	s.Sent(p["Haas"], "Welcome. Your keys are not here yet, this waits.", at(20*time.Minute, "waiting-for-keys"))
 	s.Receive(p["Tamsin Reyes"], "Medevac request follows as file", func(m *fakeapi.Message) { at(3*24*time.Hour, "read")(m); m.Precedence = "flash" })

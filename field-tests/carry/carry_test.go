@@ -15,14 +15,18 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"outrider/field-tests/netns"
 	"outrider/field-tests/plainsearch"
 	"outrider/field-tests/scenario"
 )
 
 func TestMain(m *testing.M) {
-	code := m.Run()
-	scenario.Clean()
-	os.Exit(code)
+	os.Exit(netns.Main(func() int { // where a small file system can be mounted
+		defer scenario.Clean()
+		return m.Run()
+	}))
 }
 
 // two returns Alpha with alice, who founded the network, and Bravo with bob,
@@ -102,11 +106,12 @@ func await(t *testing.T, ctx context.Context, b *scenario.Box, id, state string)
 	}
 }
 
-// TestCarryM01: a text and a file go from one node to another that never met
+// TestM01Carry: a text and a file go from one node to another that never met
 // it nor anybody else, by a folder alone: enrolment, keys, content and the
 // receipts. The folder then holds nothing that can be read, and gets lighter
 // once everything has arrived.
-func TestCarryM01(t *testing.T) {
+func TestM01Carry(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	alpha, bravo := two(t, ctx)
@@ -182,9 +187,10 @@ func TestCarryM01(t *testing.T) {
 	}
 }
 
-// TestCarryPulledOut: the command is killed in the middle of a file, again and
+// TestM01CarryPulledOut: the command is killed in the middle of a file, again and
 // again; the next goes on, and what arrives is whole.
-func TestCarryPulledOut(t *testing.T) {
+func TestM01CarryPulledOut(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	alpha, bravo := two(t, ctx)
@@ -260,9 +266,10 @@ func size(dir string) (n int64) {
 	return n
 }
 
-// TestCarryRefused: what is wrong with a folder is said, with what to do, and
+// TestM01CarryRefused: what is wrong with a folder is said, with what to do, and
 // the node is none the worse.
-func TestCarryRefused(t *testing.T) {
+func TestM01CarryRefused(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	alpha, bravo := two(t, ctx)
@@ -314,4 +321,86 @@ func TestCarryRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	carry(t, ctx, bravo, stick)
+}
+
+// TestM01CarryFull: the stick is full in the middle of a contact. The command
+// says so and what to do, nothing is lost on either side, what is on the stick
+// arrives, and with room again the same stick takes the rest.
+func TestM01CarryFull(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	alpha, bravo := two(t, ctx)
+	stick := t.TempDir()
+	if err := unix.Mount("none", stick, "tmpfs", 0, "size=32m,mode=0755"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(stick, unix.MNT_DETACH) })
+	carry(t, ctx, alpha, stick)
+	carry(t, ctx, bravo, stick)
+	login(t, ctx, alpha, "alice")
+	login(t, ctx, bravo, "bob")
+	carry(t, ctx, bravo, stick)
+	carry(t, ctx, alpha, stick)
+	filler := filepath.Join(stick, "films.mkv") // the owner's own
+	if err := os.WriteFile(filler, make([]byte, 28<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+
+	body := make([]byte, 8<<20)
+	rand.NewChaCha8([32]byte{3}).Read(body)
+	const text = "the stick is small"
+	msg, err := alpha.API.Send(ctx, "bob", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := alpha.API.SendFile(ctx, "bob", "large.bin", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = alpha.CLI(ctx, "", "carry", stick)
+	if err == nil || !strings.Contains(err.Error(), "the stick is full") || !strings.Contains(err.Error(), "make room on the stick") {
+		t.Fatalf("a full stick: %v", err)
+	}
+	t.Log(err)
+	if _, err := bravo.CLI(ctx, "", "carry", stick); err != nil && !strings.Contains(err.Error(), "full") {
+		t.Fatal(err)
+	}
+	err = scenario.Poll(ctx, "the text that found room", func() (bool, error) {
+		in, err := bravo.API.Inbox(ctx)
+		for _, m := range in {
+			if m.Text == text {
+				return true, nil
+			}
+		}
+		return false, err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	carry(t, ctx, alpha, stick)
+	carry(t, ctx, bravo, stick)
+	h := sha256.New()
+	err = scenario.Poll(ctx, "the file", func() (bool, error) {
+		in, err := bravo.API.Inbox(ctx)
+		for _, m := range in {
+			if m.File != nil && m.File.Complete {
+				return true, bravo.API.File(ctx, m.ID, h)
+			}
+		}
+		return false, err
+	})
+	if want := sha256.Sum256(body); err != nil || !bytes.Equal(h.Sum(nil), want[:]) {
+		t.Errorf("the file is not what was sent: %v", err)
+	}
+	carry(t, ctx, bravo, stick)
+	carry(t, ctx, alpha, stick)
+	await(t, ctx, alpha, msg.ID, "delivered")
+	await(t, ctx, alpha, file.ID, "delivered")
+	if in, err := bravo.API.Inbox(ctx); err != nil || len(in) != 2 {
+		t.Errorf("%d messages, want two: %v", len(in), err)
+	}
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -36,15 +38,26 @@ func demo(t *testing.T, args ...string) (out string, err error) {
 	return b.String(), err
 }
 
-// TestDemonstration: four sent, four delivered, the contents equal, and Bravo
-// killed on the way.
+// TestDemonstration: every step is played, all that was sent is delivered, the
+// contents equal, Bravo killed on the way, and the summary within a minute.
 func TestDemonstration(t *testing.T) {
 	out, err := demo(t)
 	t.Log(out)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"sent 4, delivered 4, contents equal 4", "killed (SIGKILL)", "alpha   -> charlie         0 bytes"} {
+	for _, st := range steps {
+		if strings.Count(out, st.title) != 2 { // as a heading and in the summary
+			t.Errorf("the step %q is not told", st.title)
+		}
+	}
+	sum := regexp.MustCompile(`\nsent (\d+), delivered (\d+), contents equal (\d+), ([\d.]+) s\n`).FindStringSubmatch(out)
+	if sum == nil || len(sum[1]) < 2 || sum[1] != sum[2] || sum[1] != sum[3] {
+		t.Errorf("the summary: %q", sum)
+	} else if took, err := strconv.ParseFloat(sum[4], 64); err != nil || took > 60 {
+		t.Errorf("it took %s s", sum[4])
+	}
+	for _, want := range []string{"killed (SIGKILL)", "alpha   -> charlie         0 bytes"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the demonstration does not say %q", want)
 		}
@@ -82,11 +95,11 @@ func TestBrowserToBrowser(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if err := s.Raise(ctx, true); err != nil {
+	if err := s.Raise(ctx); err != nil {
 		t.Fatal(err)
 	}
 	// Keys cross, so that carol is among the people alice can write to.
-	err = s.Ferry(ctx, true, func() (bool, error) {
+	err = s.Ferry(ctx, s.AlphaID, func() (bool, error) {
 		users, err := s.Alpha.API.Users(ctx)
 		for _, u := range users {
 			if u.ID == s.Carol && u.HasKeys {
@@ -113,7 +126,7 @@ func TestBrowserToBrowser(t *testing.T) {
 	if err := alice.Send(text); err != nil {
 		t.Fatal(err)
 	}
-	err = s.Ferry(ctx, true, func() (bool, error) {
+	err = s.Ferry(ctx, s.AlphaID, func() (bool, error) {
 		state, err := alice.State(text)
 		return state == "delivered", err
 	})

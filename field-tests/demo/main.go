@@ -53,9 +53,13 @@ func run() int {
 		}
 	}()
 
-	play, cancel := context.WithTimeout(ctx, *limit)
+	s.WithBravo = !*without
+	if err := prepare(ctx, s); err != nil {
+		return complain(err)
+	}
+	limited, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
-	err = s.Play(play, !*without)
+	err = play(limited, s)
 	s.Summary(ctx)
 	if err != nil {
 		return complain(err)

@@ -11,6 +11,7 @@ package install
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -24,7 +25,7 @@ import (
 
 // packages are what the root holds beside Debian's minimum: an init that can
 // be PID 1, and what reads the files that our package brings.
-var packages = []string{"systemd", "systemd-sysv", "dbus", "desktop-file-utils", "zsh"}
+var packages = []string{"systemd", "systemd-sysv", "dbus", "desktop-file-utils", "bash-completion", "zsh", "fish"}
 
 var root struct {
 	once sync.Once
@@ -51,7 +52,7 @@ func makeRoot(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(top, "bin", "debian", suite)
+	dir := filepath.Join(top, "bin", "debian", fmt.Sprintf("%s-%.4x", suite, sha256.Sum256([]byte(strings.Join(packages, " "))))) // another list, another root
 	if _, err := os.Stat(filepath.Join(dir, "usr/lib/systemd/systemd")); err == nil {
 		return dir, nil
 	}

@@ -266,12 +266,36 @@ func (b *bench) afterInstall(m *install.Machine) {
 		b.Errorf("the scheme is not registered: %s", out)
 	}
 	b.run(m, "", "sh", "-c", "gunzip -c /usr/share/man/man1/outrider.1.gz | cmp - - <<E\n$(outrider man)\nE")
-	b.run(m, "", "bash", "-c", ". /usr/share/bash-completion/completions/outrider && complete -p outrider")
-	b.run(m, "", "zsh", "-n", "/usr/share/zsh/vendor-completions/_outrider")
-	if out := b.run(m, "", "cat", "/usr/share/fish/vendor_completions.d/outrider.fish"); !strings.Contains(out, "complete -c outrider") {
-		b.Error("the completion for fish completes nothing")
-	}
+	b.completes(m)
 	b.run(m, "", "outrider", "config", "check", "--file", "/usr/share/doc/outrider/examples/outrider.toml")
+}
+
+// shells are scripts that print what each shell makes of "outrider contac" and
+// a tab.
+var shells = map[string]string{
+	"bash": `. /usr/share/bash-completion/bash_completion
+_completion_loader outrider
+COMP_LINE="outrider contac" COMP_POINT=15 COMP_WORDS=(outrider contac) COMP_CWORD=1
+$(complete -p outrider | sed 's/.*-F \([^ ]*\).*/\1/')
+echo "${COMPREPLY[@]}"`,
+	"zsh": `zmodload zsh/zpty
+zpty shell TERM=dumb zsh -f -i
+zpty -w shell 'PS1=; unsetopt zle_bracketed_paste; autoload -Uz compinit; compinit -u -D; echo re""ady'
+zpty -r -m shell said '*ready*'
+zpty -w -n shell $'outrider contac\t' # and no return: the program would name the verb itself
+zpty -r -m shell said '*contacts*' && print -r -- "$said"
+zpty -d shell`,
+	"fish": `complete -C "outrider contac"`,
+}
+
+// completes types half a verb in each shell.
+func (b *bench) completes(m *install.Machine) {
+	b.Helper()
+	for shell, script := range shells {
+		if out := b.run(m, "", "timeout", "60", shell, "-c", script); !strings.Contains(out, "contacts") {
+			b.Errorf("%s completes to %q", shell, out)
+		}
+	}
 }
 
 // confined checks what the running service may do.
@@ -303,9 +327,36 @@ func (b *bench) confined(m *install.Machine) {
 		b.Errorf("exposure %s, want at most 1.5\n%s", score[1], out)
 	}
 	b.Logf("systemd-analyze security: %s", score[1])
+	b.serialOnly(m)
 	if out := b.run(m, "", "journalctl", "--no-pager", "-u", "outrider"); strings.Contains(out, "not permitted") || strings.Contains(out, "level=ERROR") {
 		b.Errorf("the confined node complains: %s", out)
 	}
+}
+
+// serialOnly: no device is open to the service; with the drop-in for a
+// receiver serial ones are, and no other (L01).
+func (b *bench) serialOnly(m *install.Machine) {
+	b.Helper()
+	if got := b.property(m, "PrivateDevices") + " " + b.property(m, "DevicePolicy") + " " + b.property(m, "SupplementaryGroups"); got != "yes closed " {
+		b.Errorf("without a receiver: %q", got)
+	}
+	b.run(m, "", "sh", "-c", "mkdir -p /etc/systemd/system/outrider.service.d && cp /usr/share/doc/outrider/examples/receiver.conf /etc/systemd/system/outrider.service.d/ && systemctl daemon-reload")
+	if got := b.property(m, "PrivateDevices") + " " + b.property(m, "DevicePolicy") + " " + b.property(m, "SupplementaryGroups"); got != "no closed dialout" {
+		b.Errorf("with a receiver: %q", got)
+	}
+	for _, d := range strings.Split(strings.TrimSpace(b.property(m, "DeviceAllow")), "\n") {
+		if !strings.HasPrefix(strings.TrimPrefix(d, "DeviceAllow="), "char-tty") {
+			b.Errorf("the drop-in opens %q", d)
+		}
+	}
+	if out := b.run(m, "", "systemd-analyze", "verify", "--man=no", "outrider.service"); strings.Contains(out, "outrider") {
+		b.Errorf("systemd finds fault with the drop-in: %s", out)
+	}
+	b.run(m, "", "systemctl", "restart", "outrider")
+	if !b.active(m) {
+		b.Error("the service does not run with the drop-in")
+	}
+	b.run(m, "", "sh", "-c", "rm /etc/systemd/system/outrider.service.d/receiver.conf && systemctl daemon-reload && systemctl restart outrider")
 }
 
 // group: who is in the group talks to the node, who is not does not.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -80,7 +81,7 @@ func TestPackagesAreReproducible(t *testing.T) {
 	}
 	bin := filepath.Join(dir, "outrider-1.2.3")
 	isStatic(t, bin, here(t))
-	seen := map[string]string{}
+	seen, lists := map[string]string{}, ""
 	for _, arch := range []string{"amd64", "arm64", "armhf"} {
 		one, two := filepath.Join(dir, arch+"-one.deb"), filepath.Join(dir, arch+"-two.deb")
 		env := []string{"VERSION=1.2.3-dev.5", "TOOL=" + bin}
@@ -100,5 +101,49 @@ func TestPackagesAreReproducible(t *testing.T) {
 			t.Errorf("%s and %s are one file: the check proves nothing", arch, other)
 		}
 		seen[sum(t, one)] = arch
+		wellFormed(t, one)
+		if got := files(t, one); lists == "" {
+			lists = got
+		} else if got != lists {
+			t.Errorf("%s holds other files:\n%s\nthan the first:\n%s", arch, got, lists)
+		}
 	}
+}
+
+// files lists what a package holds: modes, owners and names.
+func files(t *testing.T, deb string) string {
+	t.Helper()
+	var out []string
+	for line := range strings.Lines(output(t, ".", nil, "dpkg-deb", "-c", deb)) {
+		f := strings.Fields(line) // mode, owner, size, date, time, name, and where a link goes
+		out = append(out, strings.Join(append([]string{f[0], f[1]}, f[5:]...), " "))
+		if f[1] != "root/root" || strings.ContainsAny(f[0], "stST") || f[0][8] == 'w' {
+			t.Errorf("%s: %s", filepath.Base(deb), line)
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+// wellFormed checks what a package says of itself.
+func wellFormed(t *testing.T, deb string) {
+	t.Helper()
+	for field, form := range map[string]string{
+		"Package": `outrider`, "Maintainer": `.+ <.+@.+>`, "Section": `net`, "Priority": `optional`, "Installed-Size": `[1-9][0-9]{3,5}`,
+		"Description": `[^.\n]{20,80}(?s:\n .*)`, "Depends": `.+`,
+	} {
+		got := strings.TrimRight(output(t, ".", nil, "dpkg-deb", "-f", deb, field), "\n")
+		if !regexp.MustCompile(`^` + form + `$`).MatchString(got) {
+			t.Errorf("%s: %s is %q, want %s", filepath.Base(deb), field, got, form)
+		}
+	}
+	inside := t.TempDir()
+	output(t, ".", nil, "dpkg-deb", "-e", deb, inside)
+	for _, script := range []string{"postinst", "prerm", "postrm"} {
+		output(t, inside, nil, "sh", "-n", script)
+		if st, err := os.Stat(filepath.Join(inside, script)); err != nil || st.Mode().Perm() != 0o755 {
+			t.Errorf("%s: %s: %v, %v", filepath.Base(deb), script, st.Mode(), err)
+		}
+	}
+	output(t, ".", nil, "dpkg-deb", "-x", deb, inside)
+	output(t, inside, nil, "sh", "-c", `test -s md5sums && md5sum --check --strict --quiet md5sums`)
 }

@@ -12,6 +12,21 @@ import (
 	"outrider/field-tests/scenario"
 )
 
+// starts runs the program that a package holds, on its own kind of processor or
+// what stands for it: it says what it is and makes a node.
+func starts(t *testing.T, inside string, on []string) {
+	t.Helper()
+	argv := append(on, filepath.Join(inside, "usr/bin/outrider"))
+	if out := output(t, inside, nil, argv[0], append(argv[1:], "version")...); !strings.Contains(out, "9.9.9") {
+		t.Errorf("%v says it is %q", argv, out)
+	}
+	node := filepath.Join(t.TempDir(), "node")
+	output(t, inside, nil, argv[0], append(argv[1:], "--dir", node, "init")...)
+	if _, err := os.Stat(filepath.Join(node, "state")); err != nil {
+		t.Errorf("%v made no node: %v", argv, err)
+	}
+}
+
 // `make release` in two folders gives the same bytes for every file, and the
 // files are what they say they are.
 func TestReleaseIsReproducible(t *testing.T) {
@@ -50,5 +65,6 @@ func TestReleaseIsReproducible(t *testing.T) {
 		if sum(t, filepath.Join(inside, "usr/bin/outrider")) != sum(t, bin) {
 			t.Errorf("the package of %s holds another program", arch)
 		}
+		starts(t, inside, map[string][]string{"amd64": nil, "arm64": {"qemu-aarch64-static"}, "armhf": {"qemu-arm-static"}}[arch])
 	}
 }

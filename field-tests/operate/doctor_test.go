@@ -2,6 +2,7 @@ package operate
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -48,6 +49,35 @@ var faults = map[string]func(t *testing.T){
 			t.Fatal(err)
 		}
 		expect(t, consult(t, b, nil), "state-later")
+	},
+	"position-unreachable": func(t *testing.T) {
+		b := founded(t, "blind")
+		configure(t, b, "\n[position]\nsource = \"/dev/ttyNONE\"\n")
+		up(t, b)
+		expect(t, consult(t, b, nil), "position-unreachable", "/dev/ttyNONE")
+	},
+	"atak-refused": func(t *testing.T) {
+		b := founded(t, "guarded")
+		ports, err := scenario.FreePorts("127.0.0.1", 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := fmt.Sprintf("127.0.0.1:%d", ports[0])
+		configure(t, b, fmt.Sprintf("\n[atak]\nenabled = true\nlisten = %q\nlisten_https = \"127.0.0.1:%d\"\n", at, ports[1]))
+		up(t, b)
+		err = scenario.Poll(t.Context(), "the bridge to turn a stranger away", func() (bool, error) {
+			c, err := tls.Dial("tcp", at, &tls.Config{InsecureSkipVerify: true}) // who answers does not matter here
+			if err != nil {
+				return false, err
+			}
+			defer c.Close()
+			_, err = c.Read(make([]byte, 1)) // the bridge asks for a certificate, gets none, and says so
+			return err != nil, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect(t, consult(t, b, nil), "atak-refused", "connections")
 	},
 	"folder-not-writable": readOnlyFolder,
 	"folder-owner":        foreignFile,
@@ -122,10 +152,28 @@ var faults = map[string]func(t *testing.T){
 		list := consult(t, b, nil)
 		expect(t, list, "firewall-drops", fmt.Sprintf("%d/tcp", b.Mesh), "policy of chain input")
 		for _, f := range list {
-			if f.ID == "firewall-drops" && strings.Contains(f.Sentence, "/udp") {
+			if f.ID == "firewall-drops" && (strings.Contains(f.Sentence, fmt.Sprintf("%d/udp", b.Mesh)) || strings.Contains(f.Sentence, fmt.Sprintf("%d/udp", b.Gossip))) {
 				t.Errorf("what is let in is said to be dropped: %s", f.Sentence)
 			}
 		}
+		must(t, "nft", "flush ruleset")
+		iptables(t, "iptables-legacy", b.Mesh)
+		expect(t, consult(t, b, nil), "firewall-drops", fmt.Sprintf("%d/tcp", b.Mesh), "rule 1 of chain INPUT in table filter of iptables-legacy",
+			fmt.Sprintf("iptables-legacy -I INPUT -p tcp --dport %d -j ACCEPT", b.Mesh))
+		b.IP = "[::]"
+		configure(t, b, "")
+		expect6 := func(rule, cure string) {
+			t.Helper()
+			expect(t, consult(t, b, nil), "firewall-drops", fmt.Sprintf("%d/tcp", b.Mesh), rule+", for IPv6", cure)
+		}
+		if f, found := get(consult(t, b, nil), "firewall-drops"); found {
+			t.Errorf("rules for IPv4 drop IPv6: %s", f.Sentence)
+		}
+		iptables(t, "ip6tables-legacy", b.Mesh)
+		expect6("of ip6tables-legacy", "ip6tables-legacy -I INPUT")
+		must(t, "ip6tables-legacy", "-F")
+		nft(t, "add table ip6 test", "add chain ip6 test input { type filter hook input priority 0; policy drop; }", "add rule ip6 test input icmpv6 type nd-neighbor-solicit accept")
+		expect6("policy of chain input in table test", "nft 'add rule inet filter input tcp")
 	},
 	"firewall-loop": func(t *testing.T) {
 		b := founded(t, "looped")
@@ -188,7 +236,7 @@ var faults = map[string]func(t *testing.T){
 // come from a server of the test's; the TAK bridge's faults need no second
 // program.
 var inside = []string{"clock-unset", "clock-unsynchronised", "memory-low", "page-certificate-expired", "page-certificate-address", "page-silent",
-	"atak-ca-damaged", "atak-silent", "atak-no-client", "atak-shares-nothing", "atak-old-tls"}
+	"atak-ca-damaged", "atak-silent", "atak-no-client", "atak-shares-nothing", "atak-old-tls", "position-silent"}
 
 func TestA20EveryFaultIsNamedWithItsCure(t *testing.T) {
 	for _, k := range doctor.Kinds {
@@ -235,6 +283,13 @@ func TestAWellNodeHasNoFinding(t *testing.T) {
 // without runs a program without one capability, root or not.
 func without(capability string) []string {
 	return []string{"setpriv", "--bounding-set=-" + capability, "--inh-caps=-" + capability}
+}
+
+// iptables drops what comes to a port, until the test ends.
+func iptables(t *testing.T, tool string, port int) {
+	t.Helper()
+	t.Cleanup(func() { _ = exec.Command(tool, "-F").Run() })
+	must(t, tool, "-A", "INPUT", "-p", "tcp", "--dport", fmt.Sprint(port), "-j", "DROP")
 }
 
 func nft(t *testing.T, lines ...string) {

@@ -171,7 +171,7 @@ func get(list []finding, id string) (finding, bool) {
 func expect(t *testing.T, list []finding, id string, words ...string) {
 	t.Helper()
 	says := func(f finding) bool {
-		return f.ID == id && !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(f.Sentence, w) })
+		return f.ID == id && !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(f.Sentence+" "+f.Cure, w) })
 	}
 	if !slices.ContainsFunc(list, says) {
 		t.Errorf("doctor does not find %s with %q, but %+v", id, words, list)

@@ -7,6 +7,7 @@ package scenario
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -44,9 +45,9 @@ type Box struct {
 // NewBox describes a node in a new folder below parent, with ports on ip that
 // are free now.
 func NewBox(parent, name, bin, ip string) (*Box, error) {
-	ports, err := freePorts(ip, 3)
+	ports, err := FreePorts(ip, 3)
 	if err != nil {
-		return nil, fmt.Errorf("scenario: find free ports: %w", err)
+		return nil, err
 	}
 	b := NewBoxAlone(parent, name, bin, ip)
 	b.Gossip, b.Mesh, b.Page = ports[0], ports[1], ports[2]
@@ -61,9 +62,9 @@ func NewBoxAlone(parent, name, bin, ip string) *Box {
 	return b
 }
 
-// freePorts finds ports that are free for tcp and udp alike, below those the
+// FreePorts finds ports that are free for tcp and udp alike, below those the
 // kernel gives to connections: a node may come up long after they were chosen.
-func freePorts(ip string, n int) ([]int, error) {
+func FreePorts(ip string, n int) ([]int, error) {
 	var ports []int
 	var last error
 	for range 1000 {
@@ -83,7 +84,7 @@ func freePorts(ip string, n int) ([]int, error) {
 			return ports, nil
 		}
 	}
-	return nil, fmt.Errorf("no ports free, at last: %w", last)
+	return nil, fmt.Errorf("scenario: find free ports: %w", last)
 }
 
 // Socket is the node's unix socket.
@@ -100,6 +101,16 @@ func (b *Box) Configure(profile, extra string) error {
 	toml := fmt.Sprintf("profile = %q\n\n[gossip]\nlisten = \"%s:%d\"\n\n[mesh]\nlisten = [\"%s:%d\"]\n\n[page]\nlisten = [\"127.0.0.1:%d\"]\n%s",
 		profile, b.IP, b.Gossip, b.IP, b.Mesh, b.Page, extra)
 	return os.WriteFile(filepath.Join(b.Dir, "outrider.toml"), []byte(toml), 0o640)
+}
+
+// Append adds to the node's settings; a node reads them when it comes up.
+func (b *Box) Append(toml string) error {
+	f, err := os.OpenFile(filepath.Join(b.Dir, "outrider.toml"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("\n" + toml)
+	return errors.Join(err, f.Close())
 }
 
 // CLI runs one outrider command on the node's folder and returns what it

@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 )
@@ -32,41 +34,76 @@ type Story struct {
 	Hears func(ctx context.Context, node string) error
 	File  []byte
 
+	// WithBravo is false for a story in which nothing can arrive.
+	WithBravo bool
+
 	out   io.Writer
 	start time.Time
 
 	mu        sync.Mutex
-	sent      int
-	delivered int
-	hashes    int // bodies compared equal at the reader
+	own       Tally // the story's own four
+	more      Tally // what steps after it counted
 	traffic   map[string]uint64
+	links     map[string]bool // what the nodes have told of their links
+	took      []string
+	after     []func() error
 	listeners sync.WaitGroup
 	stop      context.CancelFunc
 	alive     context.Context
 }
 
+// A Tally counts what was sent, what its readers have, and how much of that
+// was compared with what was sent and is equal.
+type Tally struct{ Sent, Delivered, Equal int }
+
 // NewStory tells the story of t, which is provisioned and not yet up, on out.
 func NewStory(ctx context.Context, t *Trio, out io.Writer) *Story {
-	s := &Story{Trio: t, Hears: t.BravoHears, out: out, start: time.Now(), File: make([]byte, StoryBytes), traffic: map[string]uint64{}}
+	s := &Story{Trio: t, Hears: t.BravoHears, WithBravo: true, out: out, start: time.Now(), File: make([]byte, StoryBytes), traffic: map[string]uint64{}, links: map[string]bool{}}
 	rand.Read(s.File)
 	s.alive, s.stop = context.WithCancel(ctx)
 	return s
 }
 
-// Close ends the nodes in good order.
+// Close ends the nodes in good order, and then, the last one first, what
+// AtClose was given.
 func (s *Story) Close() error {
 	s.stop()
 	s.listeners.Wait()
-	return s.Trio.Stop()
+	err := s.Trio.Stop()
+	s.mu.Lock()
+	after := s.after
+	s.after = nil
+	s.mu.Unlock()
+	for i := len(after) - 1; i >= 0; i-- {
+		err = errors.Join(err, after[i]())
+	}
+	return err
+}
+
+// AtClose has f called when the nodes have ended, such as to end a server that
+// they use. Until then what f ends stays up, for whoever joins in.
+func (s *Story) AtClose(f func() error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.after = append(s.after, f)
+}
+
+// Count adds to what the summary tells.
+func (s *Story) Count(t Tally) {
+	s.count(func() {
+		s.more.Sent += t.Sent
+		s.more.Delivered += t.Delivered
+		s.more.Equal += t.Equal
+	})
 }
 
 // Play runs the story. With Bravo missing nothing can arrive, and it fails
 // after a while.
-func (s *Story) Play(ctx context.Context, withBravo bool) error {
-	if err := s.Raise(ctx, withBravo); err != nil {
+func (s *Story) Play(ctx context.Context) error {
+	if err := s.Raise(ctx); err != nil {
 		return err
 	}
-	if err := s.outbound(ctx, withBravo); err != nil {
+	if err := s.outbound(ctx); err != nil {
 		return err
 	}
 	return s.inbound(ctx)
@@ -74,11 +111,11 @@ func (s *Story) Play(ctx context.Context, withBravo bool) error {
 
 // Raise brings the nodes up and people in. Charlie enters through Bravo, which
 // never heard of it, and stays with it until everything known is exchanged.
-func (s *Story) Raise(ctx context.Context, withBravo bool) error {
+func (s *Story) Raise(ctx context.Context) error {
 	if err := s.up(ctx, s.Alpha, s.People[0]); err != nil {
 		return err
 	}
-	if withBravo {
+	if s.WithBravo {
 		if err := s.up(ctx, s.Bravo, s.People[1]); err != nil {
 			return err
 		}
@@ -92,7 +129,7 @@ func (s *Story) Raise(ctx context.Context, withBravo bool) error {
 	if err := s.loggedIn(ctx, s.Alpha); err != nil {
 		return err
 	}
-	if !withBravo {
+	if !s.WithBravo {
 		return s.up(ctx, s.Charlie, s.People[2])
 	}
 	if err := s.Hears(ctx, s.CharlieID); err != nil {
@@ -139,7 +176,7 @@ func (s *Story) contact(ctx context.Context, b *Box, node string) error {
 // outbound sends the three things and carries them over. Alice has nobody's
 // keys yet: what she sends waits for them, and goes by itself. Bravo is killed
 // hard once, while it takes the file from Alpha.
-func (s *Story) outbound(ctx context.Context, withBravo bool) error {
+func (s *Story) outbound(ctx context.Context) error {
 	api := s.Alpha.API
 	if _, err := api.Send(ctx, s.Carol, StoryText); err != nil {
 		return err
@@ -150,19 +187,19 @@ func (s *Story) outbound(ctx context.Context, withBravo bool) error {
 	if _, err := api.SendLocation(ctx, s.Carol, StoryLat, StoryLon, StoryNote); err != nil {
 		return err
 	}
-	s.count(func() { s.sent += 3 })
-	if withBravo {
+	s.count(func() { s.own.Sent += 3 })
+	if s.WithBravo {
 		if err := s.loggedIn(ctx, s.Charlie); err != nil {
 			return err
 		}
-		if _, err := s.stay(ctx, s.CharlieID, true, func() (bool, error) { return false, nil }); err != nil {
+		if _, err := s.stay(ctx, s.CharlieID, func() (bool, error) { return false, nil }); err != nil {
 			return err
 		}
 		if err := s.killOnTheWay(ctx); err != nil {
 			return err
 		}
 	}
-	return s.Ferry(ctx, withBravo, func() (bool, error) { return s.arrived(ctx) })
+	return s.Ferry(ctx, s.AlphaID, func() (bool, error) { return s.arrived(ctx) })
 }
 
 // killOnTheWay lets Bravo hear Alpha, kills it when the file is under way, and
@@ -185,7 +222,8 @@ func (s *Story) killOnTheWay(ctx context.Context) error {
 	}
 	s.countTraffic(ctx, s.Bravo)
 	s.Bravo.Kill()
-	s.say("bravo", "killed (SIGKILL), %d bytes received from alpha", now)
+	s.count(func() { delete(s.links, s.Bravo.Name+s.AlphaID) })
+	s.Say("bravo", "killed (SIGKILL), %d bytes received from alpha", now)
 	return s.up(ctx, s.Bravo, "")
 }
 
@@ -200,25 +238,50 @@ func (s *Story) received(ctx context.Context) (uint64, error) {
 	return 0, err
 }
 
-// Ferry lets Bravo hear Alpha and Charlie in turn until done.
-func (s *Story) Ferry(ctx context.Context, withBravo bool, done func() (bool, error)) error {
+// Sent is what a node has sent to another, in bytes, by its own counter.
+func (s *Story) Sent(ctx context.Context, b *Box, node string) (uint64, error) {
+	links, err := b.API.Links(ctx)
+	for _, l := range links {
+		if l.Node == node {
+			return l.TxBytes, err
+		}
+	}
+	return 0, err
+}
+
+// Ferry lets Bravo hear Alpha and Charlie in turn, the given one first, until
+// done.
+func (s *Story) Ferry(ctx context.Context, first string, done func() (bool, error)) error {
+	sides := []string{s.AlphaID, s.CharlieID}
+	if first == s.CharlieID {
+		slices.Reverse(sides)
+	}
 	for turn := 0; ; turn++ {
-		side := []string{s.AlphaID, s.CharlieID}[turn%2]
-		if withBravo {
+		side := sides[turn%2]
+		if s.WithBravo {
 			if err := s.Hears(ctx, side); err != nil {
 				return err
 			}
 		}
-		ok, err := s.stay(ctx, side, withBravo, done)
+		ok, err := s.stay(ctx, side, done)
 		if ok || err != nil {
 			return err
 		}
 	}
 }
 
+// Meet lets Bravo hear one node until done, or until nothing more comes.
+func (s *Story) Meet(ctx context.Context, node string, done func() (bool, error)) error {
+	if err := s.Hears(ctx, node); err != nil {
+		return err
+	}
+	_, err := s.stay(ctx, node, done)
+	return err
+}
+
 // stay waits with one side until everything is done or nothing more comes:
 // the link's counters have stood still for a second.
-func (s *Story) stay(ctx context.Context, side string, withBravo bool, done func() (bool, error)) (bool, error) {
+func (s *Story) stay(ctx context.Context, side string, done func() (bool, error)) (bool, error) {
 	var last uint64
 	still := time.Now()
 	var finished bool
@@ -228,7 +291,7 @@ func (s *Story) stay(ctx context.Context, side string, withBravo bool, done func
 			finished = true
 			return true, nil
 		}
-		if !withBravo {
+		if !s.WithBravo {
 			return false, err
 		}
 		links, _ := s.Bravo.API.Links(ctx)
@@ -262,7 +325,7 @@ func (s *Story) arrived(ctx context.Context) (bool, error) {
 			equal += btoi(m.Text == StoryText)
 		case m.Type == "location":
 			here++
-			equal += btoi(near(m.Location.Lat, StoryLat) && near(m.Location.Lon, StoryLon))
+			equal += btoi(Near(m.Location.Lat, StoryLat) && Near(m.Location.Lon, StoryLon))
 		case m.Type == "file" && m.File.Complete:
 			here++
 			ok, err := s.sameFile(ctx, m.ID)
@@ -272,7 +335,7 @@ func (s *Story) arrived(ctx context.Context) (bool, error) {
 			equal += btoi(ok)
 		}
 	}
-	s.count(func() { s.delivered, s.hashes = here, equal })
+	s.count(func() { s.own.Delivered, s.own.Equal = here, equal })
 	return here == 3, nil
 }
 
@@ -286,12 +349,20 @@ func (s *Story) sameFile(ctx context.Context, message string) (bool, error) {
 
 // inbound sends the answer and carries it home, with the receipts.
 func (s *Story) inbound(ctx context.Context) error {
-	if _, err := s.Charlie.API.Send(ctx, s.People[0], StoryReply); err != nil {
+	reply, err := s.Charlie.API.Send(ctx, s.People[0], StoryReply)
+	if err != nil {
 		return err
 	}
-	s.count(func() { s.sent++ })
+	s.count(func() { s.own.Sent++ })
+	err = s.Meet(ctx, s.CharlieID, func() (bool, error) {
+		m, err := s.Charlie.API.Message(ctx, reply.ID)
+		return m.State == "carried", err
+	})
+	if err != nil {
+		return err
+	}
 	var counted bool
-	return s.Ferry(ctx, true, func() (bool, error) {
+	return s.Ferry(ctx, s.AlphaID, func() (bool, error) {
 		inbox, err := s.Alpha.API.Inbox(ctx)
 		if err != nil {
 			return false, err
@@ -307,10 +378,25 @@ func (s *Story) inbound(ctx context.Context) error {
 		}
 		if answered && !counted {
 			counted = true
-			s.count(func() { s.delivered++; s.hashes++ })
+			s.count(func() { s.own.Delivered++; s.own.Equal++ })
 		}
 		return answered && confirmed == 3, nil
 	})
+}
+
+// total adds up what was counted; the caller holds mu.
+func (s *Story) total() Tally {
+	return Tally{s.own.Sent + s.more.Sent, s.own.Delivered + s.more.Delivered, s.own.Equal + s.more.Equal}
+}
+
+// Whole is nil when all that was sent has arrived and is what was sent.
+func (s *Story) Whole() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if all := s.total(); all.Sent == 0 || all.Delivered != all.Sent || all.Equal != all.Sent {
+		return fmt.Errorf("scenario: of %d sent, %d were delivered and %d are equal", all.Sent, all.Delivered, all.Equal)
+	}
+	return nil
 }
 
 // Summary tells what was sent and what came, and what each link carried by the
@@ -321,7 +407,11 @@ func (s *Story) Summary(ctx context.Context) {
 	s.countTraffic(ctx, s.Alpha, s.Bravo, s.Charlie)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fmt.Fprintf(s.out, "\nsent %d, delivered %d, contents equal %d, %.1f s\n", s.sent, s.delivered, s.hashes, time.Since(s.start).Seconds())
+	all := s.total()
+	fmt.Fprintf(s.out, "\nsent %d, delivered %d, contents equal %d, %.1f s\n", all.Sent, all.Delivered, all.Equal, time.Since(s.start).Seconds())
+	for _, line := range s.took {
+		fmt.Fprintf(s.out, "  %s\n", line)
+	}
 	for _, l := range [][2]string{{"alpha", "bravo"}, {"bravo", "alpha"}, {"bravo", "charlie"}, {"charlie", "bravo"}, {"alpha", "charlie"}, {"charlie", "alpha"}} {
 		fmt.Fprintf(s.out, "  %-7s -> %-7s %9d bytes\n", l[0], l[1], s.traffic[l[0]+l[1]])
 	}
@@ -369,4 +459,5 @@ func btoi(b bool) int {
 	return 0
 }
 
-func near(a, b float64) bool { return a-b < 1e-6 && b-a < 1e-6 }
+// Near tells whether two coordinates are the same, as far as positions travel.
+func Near(a, b float64) bool { return a-b < 1e-6 && b-a < 1e-6 }

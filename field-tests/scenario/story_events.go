@@ -8,11 +8,26 @@ import (
 	"time"
 )
 
-// say prints one line of the story.
-func (s *Story) say(box, format string, args ...any) {
+// Say prints one line of the story, in the name of a box. It is for what a node
+// or a program at a node has just told, never for what should come.
+func (s *Story) Say(box, format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fmt.Fprintf(s.out, "%6.1f s  %-8s %s\n", time.Since(s.start).Seconds(), box, fmt.Sprintf(format, args...))
+}
+
+// Title prints the heading of what comes.
+func (s *Story) Title(title string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(s.out, "\n%s\n", title)
+}
+
+// Took tells the summary how long a part took.
+func (s *Story) Took(title string, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.took = append(s.took, fmt.Sprintf("%5.1f s  %s", d.Seconds(), title))
 }
 
 // follow prints what a node tells, its own events and its user's, until the
@@ -62,7 +77,7 @@ func (s *Story) followUser(ctx context.Context, b *Box, user string) {
 	if err != nil {
 		return
 	}
-	s.say(b.Name, "%s is logged in", user)
+	s.Say(b.Name, "%s is logged in", user)
 	shown := map[string]int64{}
 	again(ctx, func() { _ = b.API.Events(ctx, func(e Event) { s.tellUser(b, user, e, shown) }) })
 }
@@ -72,12 +87,24 @@ func (s *Story) tellNode(b *Box, e Event) {
 	if e.Name != "link" || json.Unmarshal(e.Data, &l) != nil {
 		return
 	}
+	name := b.Name + l.Node
+	s.mu.Lock()
+	before, known := s.links[name]
+	s.links[name] = l.Up
+	s.mu.Unlock()
+	if known && before == l.Up || !known && !l.Up {
+		return // its gate was touched, or a class was measured: nothing that the story tells
+	}
 	names := map[string]string{s.AlphaID: "alpha", s.BravoID: "bravo", s.CharlieID: "charlie"}
+	name = names[l.Node]
+	if name == "" {
+		name = "the stick" // a node that sleeps, with a key of its own
+	}
 	word := "down"
 	if l.Up {
 		word = "up"
 	}
-	s.say(b.Name, "link to %s %s (%s)", names[l.Node], word, l.Class)
+	s.Say(b.Name, "link to %s %s (%s)", name, word, l.Class)
 }
 
 func (s *Story) tellUser(b *Box, user string, e Event, shown map[string]int64) {
@@ -97,9 +124,9 @@ func (s *Story) tellUser(b *Box, user string, e Event, shown map[string]int64) {
 	switch e.Name {
 	case "message", "state":
 		if m.From.Name == user {
-			s.say(b.Name, "%s to %s: %s", what, m.To.Name, m.State)
+			s.Say(b.Name, "%s to %s: %s", what, m.To.Name, m.State)
 		} else if e.Name == "message" {
-			s.say(b.Name, "%s from %s, over %d links", what, m.From.Name, m.Hops)
+			s.Say(b.Name, "%s from %s, over %d links", what, m.From.Name, m.Hops)
 		}
 	case "file":
 		s.tellProgress(b, m, shown)
@@ -113,6 +140,6 @@ func (s *Story) tellProgress(b *Box, m Message, shown map[string]int64) {
 	}
 	if quarter := m.File.Have * 4 / m.File.Total; quarter > shown[m.ID] || m.File.Complete && shown[m.ID] < 5 {
 		shown[m.ID] = quarter + int64(btoi(m.File.Complete))
-		s.say(b.Name, "file %s: %d of %d sealed bytes are here", m.File.Name, m.File.Have, m.File.Total)
+		s.Say(b.Name, "file %s: %d of %d sealed bytes are here", m.File.Name, m.File.Have, m.File.Total)
 	}
 }

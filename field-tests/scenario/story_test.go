@@ -136,7 +136,7 @@ func play(t *testing.T, f *field, limit time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	err := f.Play(ctx, true)
+	err := f.Play(ctx)
 	f.Summary(ctx)
 	if err != nil {
 		for _, b := range []*scenario.Box{f.Alpha, f.Bravo, f.Charlie} {
@@ -147,13 +147,17 @@ func play(t *testing.T, f *field, limit time.Duration) {
 }
 
 // TestStoryAcrossBrokenMesh is the story with the real binary in namespaces:
-// M01, M04, M05, F01, F05, L01, M16. Afterwards nothing that was said can be
+// M01, M04, M05, F01, F05, L01, M16; then two TAK clients, L03. Afterwards nothing that was said can be
 // found on any disk or in any capture (decisions.md 29).
 func TestStoryAcrossBrokenMesh(t *testing.T) {
 	f := newField(t, t.Context(), everywhere(scenario.Binary(t)), nil)
+	withTAK(t, f)
 	play(t, f, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	pkg := f.takExchange(t, ctx)
 	f.finish(t)
-	search, err := plainsearch.New(needles(t, f.Story))
+	search, err := plainsearch.New(append(needles(t, f.Story), takNeedles(pkg)...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,9 +181,13 @@ func TestPlaintextSearchFindsUnsealed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	withTAK(t, f)
 	play(t, f, 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	pkg := f.takExchange(t, ctx)
 	f.finish(t)
-	all := needles(t, f.Story)
+	all := append(needles(t, f.Story), takNeedles(pkg)...)
 	search, err := plainsearch.New(all)
 	if err != nil {
 		t.Fatal(err)
@@ -196,12 +204,13 @@ func TestPlaintextSearchFindsUnsealed(t *testing.T) {
 			onDisk[h.Needle]++
 		}
 	}
-	for _, n := range []string{"message", "answer", "note of a position", "file name", "block of the file", "user name alice", "user name carol"} {
+	for _, n := range []string{"message", "answer", "note of a position", "file name", "block of the file", "user name alice", "user name carol",
+		"chat of a TAK client", "callsign", "callsign of carol", "name of a data package", "block of a data package"} {
 		if onDisk[n]+onAir[n] == 0 {
 			t.Errorf("the search does not find %q where nothing is sealed", n)
 		}
 	}
-	for _, n := range []string{"message", "answer", "note of a position", "file name", "user name alice"} {
+	for _, n := range []string{"message", "answer", "note of a position", "file name", "user name alice", "chat of a TAK client", "callsign", "name of a data package"} {
 		if onAir[n] == 0 {
 			t.Errorf("the search does not find %q in the captures of open links", n)
 		}

@@ -8,6 +8,9 @@
 // household when somebody in it has proved who they are; for an hour it is then
 // known: it has a larger allowance of its own and does not touch the shared one.
 //
+// On listeners that only this machine reaches, a source is one of its accounts,
+// since all of them have the same address.
+//
 // Who is refused is counted, and named in the log at most once a minute.
 // Memory is bounded: 4,096 strangers and 1,024 known households, some 100
 // bytes each.
@@ -15,6 +18,7 @@ package crowd
 
 import (
 	"cmp"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -62,6 +66,25 @@ type Limits struct {
 	Stranger Rate // one household nobody vouches for
 	All      Rate // all of those together
 	Known    Rate // one household that somebody vouched for
+	Account  Rate // one account of this machine
+}
+
+// A source is who counts as one.
+type source struct {
+	at      netip.Addr // a household; invalid for an account
+	account uint32     // of this machine
+	local   bool
+}
+
+func household(a netip.Addr) source { return source{at: Household(a)} }
+
+func account(uid uint32) source { return source{account: uid, local: true} }
+
+func (s source) String() string {
+	if s.local {
+		return fmt.Sprintf("uid %d", s.account)
+	}
+	return s.at.String()
 }
 
 // A Crowd is who knocks at one listener. Its methods may be called from
@@ -74,18 +97,18 @@ type Crowd struct {
 
 	mu       sync.Mutex
 	all      time.Time // meter of all strangers
-	young    map[netip.Addr]*guest
-	old      map[netip.Addr]*guest // the generation before
-	known    map[netip.Addr]*guest
+	young    map[source]*guest
+	old      map[source]*guest // the generation before
+	known    map[source]*guest
 	refused  uint64
 	slot     time.Time // begin of the slot in which refusals are counted
 	inSlot   int
 	told     time.Time
-	untold   uint64                // refusals since told
-	untoldBy map[netip.Addr]uint64 // at most maxOffenders of them
+	untold   uint64            // refusals since told
+	untoldBy map[source]uint64 // at most maxOffenders of them
 }
 
-// A guest is a household.
+// A guest is a household or an account.
 type guest struct {
 	meter   time.Time
 	vouched time.Time // zero for a stranger
@@ -97,8 +120,8 @@ type guest struct {
 func New(name string, l Limits, log *slog.Logger) *Crowd {
 	return &Crowd{
 		name: name, limits: l, log: log, now: time.Now,
-		young: map[netip.Addr]*guest{}, old: map[netip.Addr]*guest{}, known: map[netip.Addr]*guest{},
-		untoldBy: map[netip.Addr]uint64{},
+		young: map[source]*guest{}, old: map[source]*guest{}, known: map[source]*guest{},
+		untoldBy: map[source]uint64{},
 	}
 }
 
@@ -125,19 +148,27 @@ func Of(addr string) netip.Addr {
 
 // Admit counts a knock and reports whether it may be heard. A refusal is
 // counted and, at times, logged.
-func (c *Crowd) Admit(source netip.Addr) bool {
+func (c *Crowd) Admit(from netip.Addr) bool { return c.admit(household(from)) }
+
+// AdmitAccount is Admit for an account of this machine.
+func (c *Crowd) AdmitAccount(uid uint32) bool { return c.admit(account(uid)) }
+
+func (c *Crowd) admit(from source) bool {
 	c.mu.Lock()
-	now, at := c.now(), Household(source)
-	g := c.guest(at, now)
+	now := c.now()
+	g := c.guest(from, now)
 	ok := false
-	if !g.vouched.IsZero() {
+	switch {
+	case from.local:
+		ok = c.limits.Account.take(&g.meter, now)
+	case !g.vouched.IsZero():
 		ok = c.limits.Known.take(&g.meter, now)
-	} else if c.limits.Stranger.has(g.meter, now) && c.limits.All.take(&c.all, now) {
+	case c.limits.Stranger.has(g.meter, now) && c.limits.All.take(&c.all, now):
 		ok = c.limits.Stranger.take(&g.meter, now)
 	}
 	var tell func()
 	if !ok {
-		tell = c.refuse(g, at, now)
+		tell = c.refuse(g, from, now)
 	}
 	c.mu.Unlock()
 	if tell != nil {
@@ -147,10 +178,15 @@ func (c *Crowd) Admit(source netip.Addr) bool {
 }
 
 // Refuse counts a refusal that was decided elsewhere.
-func (c *Crowd) Refuse(source netip.Addr) {
+func (c *Crowd) Refuse(from netip.Addr) { c.countRefusal(household(from)) }
+
+// RefuseAccount is Refuse for an account of this machine.
+func (c *Crowd) RefuseAccount(uid uint32) { c.countRefusal(account(uid)) }
+
+func (c *Crowd) countRefusal(from source) {
 	c.mu.Lock()
-	now, at := c.now(), Household(source)
-	tell := c.refuse(c.guest(at, now), at, now)
+	now := c.now()
+	tell := c.refuse(c.guest(from, now), from, now)
 	c.mu.Unlock()
 	if tell != nil {
 		tell()
@@ -158,10 +194,10 @@ func (c *Crowd) Refuse(source netip.Addr) {
 }
 
 // Vouch makes a household known: somebody in it has proved who they are.
-func (c *Crowd) Vouch(source netip.Addr) {
+func (c *Crowd) Vouch(from netip.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now, at := c.now(), Household(source)
+	now, at := c.now(), household(from)
 	g := c.guest(at, now)
 	if g.vouched.IsZero() {
 		if len(c.known) >= maxKnown {
@@ -175,10 +211,10 @@ func (c *Crowd) Vouch(source netip.Addr) {
 }
 
 // Known reports whether somebody vouched for a household lately.
-func (c *Crowd) Known(source netip.Addr) bool {
+func (c *Crowd) Known(from netip.Addr) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	g := c.known[Household(source)]
+	g := c.known[household(from)]
 	return g != nil && c.now().Sub(g.vouched) < knownTime
 }
 
@@ -193,8 +229,8 @@ func (c *Crowd) Rest() time.Duration {
 	return max(0, c.slot.Add(paceSlot).Sub(c.now()))
 }
 
-// guest returns the record of a household, making it if need be. c.mu is held.
-func (c *Crowd) guest(at netip.Addr, now time.Time) *guest {
+// guest returns the record of a source, making it if need be. c.mu is held.
+func (c *Crowd) guest(at source, now time.Time) *guest {
 	if g := c.known[at]; g != nil {
 		if now.Sub(g.vouched) < knownTime {
 			return g
@@ -219,13 +255,13 @@ func (c *Crowd) guest(at netip.Addr, now time.Time) *guest {
 // remember puts a stranger into the young generation. When that is full the
 // old one is forgotten, all at once, so that a flood of addresses pays for it
 // rarely; but the worst offenders stay, for the reports. c.mu is held.
-func (c *Crowd) remember(at netip.Addr, g *guest) {
+func (c *Crowd) remember(at source, g *guest) {
 	if len(c.young) >= maxStrangers {
 		worst := offenders(c.old)
 		forgotten := c.old
-		c.old, c.young = c.young, make(map[netip.Addr]*guest, maxStrangers)
+		c.old, c.young = c.young, make(map[source]*guest, maxStrangers)
 		for _, o := range worst {
-			c.young[o.Addr] = forgotten[o.Addr]
+			c.young[o.source] = forgotten[o.source]
 		}
 	}
 	c.young[at] = g
@@ -234,7 +270,7 @@ func (c *Crowd) remember(at netip.Addr, g *guest) {
 // forgetKnown drops the household that was vouched for longest ago. c.mu is
 // held.
 func (c *Crowd) forgetKnown() {
-	var oldest netip.Addr
+	var oldest source
 	for at, g := range c.known {
 		if o := c.known[oldest]; o == nil || g.vouched.Before(o.vouched) {
 			oldest = at
@@ -245,7 +281,7 @@ func (c *Crowd) forgetKnown() {
 
 // refuse notes a refusal and returns what logs it, nil if nothing does. c.mu
 // is held.
-func (c *Crowd) refuse(g *guest, at netip.Addr, now time.Time) (tell func()) {
+func (c *Crowd) refuse(g *guest, at source, now time.Time) (tell func()) {
 	c.refused++
 	g.refused++
 	g.last = now
@@ -260,7 +296,7 @@ func (c *Crowd) refuse(g *guest, at netip.Addr, now time.Time) (tell func()) {
 	if c.untold < tellFrom || (!c.told.IsZero() && now.Sub(c.told) < tellEvery) {
 		return nil
 	}
-	var worst netip.Addr
+	var worst source
 	for a, n := range c.untoldBy {
 		if n > c.untoldBy[worst] {
 			worst = a
@@ -275,11 +311,14 @@ func (c *Crowd) refuse(g *guest, at netip.Addr, now time.Time) (tell func()) {
 	}
 }
 
-// An Offender is a household that was refused.
+// An Offender is a household, or an account of this machine, that was refused.
 type Offender struct {
-	Addr    netip.Addr
+	Who     string     // the address, or "uid 1000"
+	Addr    netip.Addr // invalid for an account
 	Refused uint64
 	Last    time.Time
+
+	source source
 }
 
 // A Report says who was refused since the start.
@@ -296,17 +335,17 @@ func (c *Crowd) Report() Report {
 	return Report{Listener: c.name, Refused: c.refused, Offenders: offenders(c.known, c.young, c.old)}
 }
 
-// offenders returns the worst of some households, at most maxOffenders.
-func offenders(of ...map[netip.Addr]*guest) (out []Offender) {
+// offenders returns the worst of some sources, at most maxOffenders.
+func offenders(of ...map[source]*guest) (out []Offender) {
 	for _, m := range of {
 		for at, g := range m {
 			if g.refused > 0 {
-				out = append(out, Offender{at, g.refused, g.last})
+				out = append(out, Offender{at.String(), at.at, g.refused, g.last, at})
 			}
 		}
 	}
 	slices.SortFunc(out, func(a, b Offender) int {
-		return cmp.Or(cmp.Compare(b.Refused, a.Refused), a.Addr.Compare(b.Addr))
+		return cmp.Or(cmp.Compare(b.Refused, a.Refused), a.Addr.Compare(b.Addr), cmp.Compare(a.source.account, b.source.account))
 	})
 	return out[:min(len(out), maxOffenders)]
 }

@@ -175,3 +175,35 @@ func TestHousehold(t *testing.T) {
 		t.Error("addresses are not read")
 	}
 }
+
+// Accounts of this machine are counted one by one, and apart from households:
+// what one of them uses up is missing nobody else.
+func TestAccountsHaveAnAllowanceEach(t *testing.T) {
+	var log bytes.Buffer
+	c, now := newCrowd(&log)
+	c.limits.Account = Rate{Burst: 4, Every: time.Second}
+	n := 0
+	for range 100 {
+		if c.AdmitAccount(1000) {
+			n++
+		}
+	}
+	if n != 4 {
+		t.Errorf("%d admitted at once", n)
+	}
+	if !c.AdmitAccount(0) || !c.Admit(ip(1)) {
+		t.Error("others pay for an account")
+	}
+	*now = now.Add(time.Second)
+	if !c.AdmitAccount(1000) || c.AdmitAccount(1000) {
+		t.Error("the allowance does not come back, or not one by one")
+	}
+	c.RefuseAccount(1000)
+	r := c.Report()
+	if len(r.Offenders) != 1 || r.Offenders[0].Who != "uid 1000" || r.Offenders[0].Addr.IsValid() || r.Offenders[0].Refused != 98 {
+		t.Errorf("report %+v", r)
+	}
+	if !strings.Contains(log.String(), `addr="uid 1000"`) {
+		t.Errorf("the log does not name the account: %s", &log)
+	}
+}

@@ -44,6 +44,24 @@ func (k *Keyring) accept(c *chains, at position) error {
 	return nil
 }
 
+// Refuse takes back that messages were opened: they count as never seen, and
+// open again later. It is for what may not be shown yet.
+func (k *Keyring) Refuse(messages ...*Opened) {
+	k.lock()
+	defer k.mu.Unlock()
+	for _, o := range messages {
+		e := k.epochs[o.Epoch]
+		if e == nil {
+			continue // destroyed meanwhile
+		}
+		at := position{o.Slot, o.Index}
+		if g := e.member(int(o.Slot)).ratchet(at).gaps[at.counter()]; g != nil && g.opened {
+			g.opened = false
+			k.unaccepted--
+		}
+	}
+}
+
 // Forget drops the key that memory keeps of an accepted message to recognise
 // clones. Call it when a message is burned.
 func (k *Keyring) Forget(o *Opened) {

@@ -45,7 +45,7 @@ func contents(t testing.TB) map[string]struct {
 		"packed file": {packed, func(b []byte) (any, error) { return ParseFile(b) }},
 		"location": {Location{
 			Kind: LocationLive, Latitude: -338_568_800, Longitude: 1_512_092_900, Altitude: -420, Accuracy: 550,
-			Time: 1_777_777_777_777, Valid: 3600, Course: 35_999, Speed: 1234,
+			Time: 1_777_777_777_777, Valid: 3600, Holds: 75, Course: 35_999, Speed: 1234,
 		}, func(b []byte) (any, error) { return ParseLocation(b) }},
 		"location with a note": {Location{
 			Kind: LocationStatic, Latitude: maxLatitude, Longitude: -maxLongitude, Altitude: AltitudeUnknown, Accuracy: AccuracyUnknown,
@@ -60,6 +60,12 @@ func contents(t testing.TB) map[string]struct {
 			RekeyKeyGone, []EpochID{{1}, {2}}, []ChainRanges{{EpochID{1}, 1, []Range{{4, 5}}}}, []Prekey{samplePrekey(t)},
 		}, func(b []byte) (any, error) { return ParseNeedRekey(b) }},
 		"profile": {Profile{"Sgt. Müller"}, func(b []byte) (any, error) { return ParseProfile(b) }},
+		"call invite": {CallSignal{
+			Call: [callIDSize]byte{1, 2}, Kind: CallInvite, Node: identity.NodeID{9}, Commit: bytes.Repeat([]byte{3}, callCommitSize),
+		}, func(b []byte) (any, error) { return ParseCall(b) }},
+		"call answer": {CallSignal{Call: [callIDSize]byte{1, 2}, Kind: CallAnswer, Key: bytes.Repeat([]byte{4}, callKeySize)}, func(b []byte) (any, error) { return ParseCall(b) }},
+		"call end":    {CallSignal{Call: [callIDSize]byte{1, 2}, Kind: CallEnd, Reason: 255}, func(b []byte) (any, error) { return ParseCall(b) }},
+		"call record": {CallRecord{[callIDSize]byte{1}, CallDeclined, maxFix, 1<<32 - 1}, func(b []byte) (any, error) { return ParseCallRecord(b) }},
 	}
 }
 
@@ -131,7 +137,16 @@ func TestContentLimits(t *testing.T) {
 		"longitude":          Location{Kind: LocationStatic, Longitude: -maxLongitude - 1},
 		"location kind":      Location{Kind: 3},
 		"course":             Location{Kind: LocationStatic, Course: maxCourse},
+		"stale":              Location{Kind: LocationStatic, Holds: 76},
 		"fix":                Location{Kind: LocationStatic, Time: maxFix + 1},
+		"call without a key": CallSignal{Kind: CallAnswer},
+		"call with a key":    CallSignal{Kind: CallEnd, Key: make([]byte, callKeySize)},
+		"call kind":          CallSignal{Kind: maxCall + 1},
+		"call reason":        CallSignal{Kind: CallRing, Reason: 1},
+		"call key":           CallSignal{Kind: CallReveal, Key: make([]byte, callKeySize+1)},
+		"call commitment":    CallSignal{Kind: CallInvite, Node: identity.NodeID{1}, Commit: make([]byte, callCommitSize-1)},
+		"call status":        CallRecord{Status: maxCallStatus + 1},
+		"call time":          CallRecord{Began: maxFix + 1},
 		"note":               Location{Kind: LocationStatic, Note: strings.Repeat("x", MaxNote+1)},
 		"chains":             Receipt{make([]ChainRanges, MaxChains+1)},
 		"ranges":             Receipt{[]ChainRanges{{Ranges: ranges(MaxRanges + 1)}}},

@@ -23,6 +23,9 @@ const (
 	TypeNeedRekey Type = 7
 	TypeProfile   Type = 8
 	TypeComplete  Type = 9 // all leaves of these files are here; body as a receipt
+
+	TypeCall       Type = 10 // a step of a call
+	TypeCallRecord Type = 11 // how a call went
 )
 
 // A MessageHash is the first 8 bytes of the hash of what a message's sender

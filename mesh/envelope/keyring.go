@@ -23,6 +23,11 @@ type Self struct {
 	MaxDelay time.Duration // the network's maximum delay D; 0 means DefaultMaxDelay
 	Padding  Padding
 	Lookup   Lookup
+	// Permit says whether an epoch that somebody else started may be used: its
+	// roster against what the network's policy demands (compliance readers).
+	// The error is OpenEpoch's, and nothing has changed then. It is called with
+	// the keyring locked and must not call back. nil permits everything.
+	Permit func(members []Member, sent uint64) error
 }
 
 // A Device is what the network's certificates say of a device.

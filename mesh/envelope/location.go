@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -12,7 +13,7 @@ import (
 // fixed layout and is never packed, so that its length tells nothing; a note
 // follows if there is one. 34 bytes, integers big-endian:
 //
-//	kind (1) flags (1: source in bits 0 to 2, named in bit 3) latitude (4) longitude (4) altitude (4) accuracy (4) time (8) valid (4) course (2) speed (2)
+//	kind (1) flags (1: source in bits 0 to 2, named in bit 3, holds in bits 4 to 7) latitude (4) longitude (4) altitude (4) accuracy (4) time (8) valid (4) course (2) speed (2)
 type Location struct {
 	Kind      LocationKind
 	Source    LocationSource `json:",omitempty"`
@@ -22,7 +23,8 @@ type Location struct {
 	Altitude  int32          // centimetres above the WGS 84 ellipsoid, or AltitudeUnknown
 	Accuracy  uint32         // centimetres, radius of 68 %, or AccuracyUnknown
 	Time      uint64         // of the fix, milliseconds since 1970
-	Valid     uint32         // of live positions: seconds for which sharing goes on; else 0
+	Valid     uint32         // of live positions: seconds from Time for which sharing goes on; 0 unknown
+	Holds     uint32         `json:",omitempty"` // seconds from Time after which it is stale, one of HoldSteps; 0 unknown
 	Course    uint16         // hundredths of a degree from true north, or CourseUnknown
 	Speed     uint16         // centimetres per second, or SpeedUnknown
 	Note      string         // at most MaxNote bytes
@@ -52,7 +54,23 @@ const (
 const (
 	flagSource = 0x07
 	flagNamed  = 0x08
+	holdsShift = 4 // bits 4 to 7: the number of a step
 )
+
+// HoldSteps are the seconds for which a position can say that it holds; the
+// first says nothing. 75 is what TAK clients say of their own.
+var HoldSteps = [16]uint32{0, 10, 20, 30, 45, 60, 75, 90, 120, 180, 300, 600, 1200, 3600, 21600, 86400}
+
+// HoldStep is the shortest step that is not shorter than a span in seconds, or
+// the longest there is.
+func HoldStep(seconds uint32) uint32 {
+	for _, s := range HoldSteps {
+		if s >= seconds {
+			return s
+		}
+	}
+	return HoldSteps[len(HoldSteps)-1]
+}
 
 // Values for what is not known, and limits.
 const (
@@ -83,6 +101,8 @@ func (l Location) check() error {
 		return malformed("location: source")
 	case l.Course >= maxCourse && l.Course != CourseUnknown:
 		return malformed("location: course")
+	case !slices.Contains(HoldSteps[:], l.Holds):
+		return malformed("location: for how long it holds")
 	case l.Time > maxFix:
 		return malformed("location: time")
 	case len(l.Note) > MaxNote || !utf8.ValidString(l.Note):
@@ -113,11 +133,10 @@ func (l Location) flags() byte {
 	if l.Named {
 		f |= flagNamed
 	}
-	return f
+	return f | byte(slices.Index(HoldSteps[:], l.Holds))<<holdsShift
 }
 
-// ParseLocation reads the body of TypeLocation. Flags of later versions are
-// ignored.
+// ParseLocation reads the body of TypeLocation.
 func ParseLocation(b []byte) (Location, error) {
 	if len(b) < locationSize {
 		return Location{}, malformed("location: too short")
@@ -126,6 +145,7 @@ func ParseLocation(b []byte) (Location, error) {
 		Kind:      LocationKind(b[0]),
 		Source:    LocationSource(b[1] & flagSource),
 		Named:     b[1]&flagNamed != 0,
+		Holds:     HoldSteps[b[1]>>holdsShift],
 		Latitude:  int32(binary.BigEndian.Uint32(b[2:])),
 		Longitude: int32(binary.BigEndian.Uint32(b[6:])),
 		Altitude:  int32(binary.BigEndian.Uint32(b[10:])),

@@ -3,6 +3,7 @@ package envelope
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"outrider/mesh/identity"
 )
@@ -37,6 +38,9 @@ func (k *Keyring) OpenEpoch(tag identity.Tag, header, payload []byte) (EpochInfo
 	defer in.clear()
 	known := k.epochs[in.epoch.id]
 	if known == nil {
+		if err := k.permit(in.epoch); err != nil {
+			return EpochInfo{}, err
+		}
 		if err := k.join(in); err != nil {
 			return EpochInfo{}, err
 		}
@@ -50,6 +54,17 @@ func (k *Keyring) OpenEpoch(tag identity.Tag, header, payload []byte) (EpochInfo
 	info := k.info(known)
 	info.Known, info.Number, info.PurgeKey = known != in.epoch, number, in.purge
 	return info, nil
+}
+
+// permit asks whether an epoch that is authentic may be used.
+func (k *Keyring) permit(e *epoch) error {
+	if k.self.Permit == nil {
+		return nil
+	}
+	if err := k.self.Permit(slices.Clone(e.roster), e.op.Sent); err != nil {
+		return fmt.Errorf("envelope: open epoch: %w", err)
+	}
+	return nil
 }
 
 // An incoming epoch: authenticated, not yet kept.

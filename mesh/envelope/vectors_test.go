@@ -181,6 +181,8 @@ func decoders() map[string]func([]byte) (any, error) {
 		"recall":     func(b []byte) (any, error) { return ParseRecall(b) },
 		"need-rekey": func(b []byte) (any, error) { return ParseNeedRekey(b) },
 		"profile":    func(b []byte) (any, error) { return ParseProfile(b) },
+		"call":       func(b []byte) (any, error) { return ParseCall(b) },
+		"record":     func(b []byte) (any, error) { return ParseCallRecord(b) },
 		"inner":      func(b []byte) (any, error) { return parseInner(b) },
 		"operation":  func(b []byte) (any, error) { return ParseOp(b) },
 		"roster":     func(b []byte) (any, error) { return parseRoster(b) },
@@ -197,7 +199,7 @@ func writeContent(t *testing.T) (v contentVectors) {
 		v.Contents = append(v.Contents, c)
 	}
 	all := contents(t)
-	kinds := map[string]string{"empty text": "text", "packed file": "file", "location with a note": "location"}
+	kinds := map[string]string{"empty text": "text", "packed file": "file", "location with a note": "location", "call invite": "call", "call answer": "call", "call end": "call", "call record": "record"}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		body, err := all[name].value.Encode()
 		if err != nil {

@@ -24,6 +24,7 @@ const (
 	DomainProfile     Domain = "profile"        // display name, by a device or an admin
 	DomainRevocation  Domain = "revocation"     // revocation set, by an admin
 	DomainLink        Domain = "link"           // content of a config link, by an admin
+	DomainConfig      Domain = "config"         // signed config, by an admin
 	DomainMessage     Domain = "message"        // inner message, by a device
 	DomainEpoch       Domain = "epoch"          // start of an epoch, by a device
 	DomainMember      Domain = "gossip-member"  // gossip metadata, by a node
@@ -56,6 +57,8 @@ const (
 	LabelHeads         Label = "revocation-heads" // SHA-256 prefix of all revoked keys
 	LabelFingerprint   Label = "fingerprint"      // SHA-256 prefix of spoken words
 	LabelLock          Label = "lock"             // AAD prefix of password-sealed blobs
+	LabelLinkKey       Label = "link-key"         // from a network secret
+	LabelVersionHash   Label = "version-hash"     // SHA-256 prefix of a signed config
 	LabelWrap          Label = "wrap"             // HPKE info of an epoch wrap
 	LabelWrapKey       Label = "wrap-key"         // HPKE export of an epoch wrap
 	LabelWrapAAD       Label = "wrap-aad"         // AAD prefix of an epoch wrap
@@ -137,4 +140,11 @@ const (
 	LabelConversation Label = "conversation" // SHA-256 prefix of a direct conversation's users
 	LabelMessageHash  Label = "message-hash" // SHA-256 prefix of a signed message
 	LabelEnvelopeID   Label = "envelope-id"  // from a device key; HMAC prefix of a keyring's vault ids
+)
+
+// What the archive of a network derives (offline/compliance).
+const (
+	LabelArchiveMessage Label = "archive-message" // SHA-256 prefix of a record's message id
+	LabelArchiveGroup   Label = "archive-group"   // SHA-256 of a record's conversation id
+	LabelArchiveJournal Label = "archive-journal" // SHA-256 that the first record of a journal stands on
 )

@@ -17,6 +17,8 @@ import (
 var writtenOut = map[string]string{
 	"bundle": "mesh/bundle", "purge": "mesh/bundle", "root": "mesh/reconcile", "gossip-stream": "mesh/gossip", "gossip-confirm": "mesh/gossip",
 	"vault-page": "store", "vault-anchor": "store", "admin-keys": "node", "service-wrap": "node/chat",
+	"call-commit": "media/agree", "call-secret": "media/agree", "call-sender": "media/agree", "call-code": "media/agree",
+	"ledger-box": "node", "ledger-purge": "node", "core-purge": "offline/coresync",
 }
 
 // TestLabels holds crypto.md 2.4: one table, all distinct, none the prefix of

@@ -43,6 +43,12 @@ func (s NetworkSecret) ReconcileSalt() [16]byte {
 // from. It vouches for pages to browsers and for nothing in the mesh.
 func (s NetworkSecret) PageCASeed() [32]byte { return s.derive(LabelPageCA) }
 
+// LinkKey seals a config link that has no password: whoever is of the network
+// opens it, nobody else.
+func (s NetworkSecret) LinkKey(salt [16]byte) [32]byte {
+	return DeriveSalted(s.Secret, salt[:], LabelLinkKey, binary.BigEndian.AppendUint32(nil, s.Generation))
+}
+
 func (s NetworkSecret) derive(l Label) [32]byte {
 	return Derive(s.Secret, l, binary.BigEndian.AppendUint32(nil, s.Generation))
 }

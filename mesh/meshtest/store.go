@@ -75,6 +75,9 @@ func (s *Store) CommitEach(ctx context.Context, txns [][]mesh.Op) []error {
 func (s *Store) Commit(_ context.Context, ops []mesh.Op) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(ops) > mesh.MaxCommitOps {
+		return fmt.Errorf("meshtest: commit of %d operations, at most %d", len(ops), mesh.MaxCommitOps)
+	}
 	if s.Fail != nil {
 		if err := s.Fail(ops); err != nil {
 			return err

@@ -42,7 +42,7 @@ func (f *fakeATAK) Withdraw(_ context.Context, id string) error {
 	return nil
 }
 
-func TestATAKCalls(t *testing.T) {
+func TestL03ATAKCalls(t *testing.T) {
 	f := &fakeATAK{}
 	b := newBench(t, func(c *Config) { c.ATAK = f })
 	w := b.socket("POST", "/v1/atak/clients", `{"name":"Alice","password":"p","host":"h"}`).want(201, "")

@@ -2,11 +2,14 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -86,7 +89,7 @@ func TestSlowStrangersMakeRoom(t *testing.T) {
 }
 
 func TestSocketHasRoomAgain(t *testing.T) {
-	l := newBoundedListener(nil, 2, 2, 2, nil)
+	l := newBoundedListener(nil, 3, 3, 2, NewGuests("test", quiet()))
 	unix := &net.UnixAddr{Net: "unix"}
 	var open []*boundedConn
 	for range 2 {
@@ -102,6 +105,9 @@ func TestSocketHasRoomAgain(t *testing.T) {
 	age(open[0], silentGrace)
 	if !l.enter(l.newConn(&fakeConn{from: unix})) {
 		t.Error("a silent program holds up the operator")
+	}
+	if r := l.guests.conns.Report(); r.Refused != 1 || len(r.Offenders) != 1 || r.Offenders[0].Who != "uid 65534" {
+		t.Errorf("who was refused is not told: %+v", r)
 	}
 }
 
@@ -219,5 +225,101 @@ func TestUnreadBodiesHaveADeadline(t *testing.T) {
 	cancel()
 	if err := <-served; err != nil {
 		t.Error(err)
+	}
+}
+
+// Who connects from this machine is told by account, over either kind of
+// socket; a connection that its program has closed is nobody's.
+func TestAccountOf(t *testing.T) {
+	want := uint32(os.Getuid())
+	for _, at := range []struct{ network, addr string }{
+		{"tcp", "127.0.0.1:0"}, {"tcp", "[::1]:0"}, {"unix", filepath.Join(t.TempDir(), "s")},
+	} {
+		ln, err := net.Listen(at.network, at.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		mine, err := net.Dial(at.network, ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer mine.Close()
+		c, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if got := accountOf(c); got != want {
+			t.Errorf("%s: account %d, want %d", ln.Addr(), got, want)
+		}
+		if at.network == "unix" {
+			continue
+		}
+		mine.Close()
+		if _, err := c.Read(make([]byte, 1)); err != io.EOF { // it is closed here as well
+			t.Fatal(err)
+		}
+		if got := accountOf(c); got != nobody {
+			t.Errorf("%s: what is closed belongs to account %d", ln.Addr(), got)
+		}
+	}
+	if got := accountOf(&fakeConn{from: &net.TCPAddr{}}); got != nobody {
+		t.Errorf("no socket at all: account %d", got)
+	}
+}
+
+// Answers of the kernel are not trusted for their length.
+func FuzzDiagAnswer(f *testing.F) {
+	f.Add(make([]byte, 16+diagAnswerBytes))
+	f.Add([]byte{16, 0, 0, 0, 2, 0})
+	f.Fuzz(func(t *testing.T, b []byte) { _, _ = diagAnswer(b) })
+}
+
+// Accounts of this machine have places, requests and submissions each of
+// their own.
+func TestAccountsAreApart(t *testing.T) {
+	l := newBoundedListener(nil, 8, 8, 2, NewGuests("test", quiet()))
+	at := func(uid uint32) *boundedConn {
+		b := &boundedConn{Conn: &fakeConn{}, l: l, home: true, known: true, account: uid, source: fmt.Sprint("uid ", uid), since: time.Now()}
+		b.leave = func() { l.remove(b) }
+		return b
+	}
+	for i, uid := range []uint32{1, 1, 2, 1} {
+		if got, want := l.enter(at(uid)), i != 3; got != want {
+			t.Errorf("connection %d of account %d: %v", i, uid, got)
+		}
+	}
+	b := at(1)
+	get, post := requestOn(t, b), requestOn(t, b)
+	post.Method, post.URL.Path = http.MethodPost, "/v1/bundles"
+	for b.mayAsk(get) {
+	}
+	if !at(2).mayAsk(get) || !b.mayAsk(post) {
+		t.Error("another account pays, or a bundle that is submitted is counted as a question")
+	}
+	var inside []func()
+	for range maxSubmissions {
+		leave, err := submit(post)
+		if err != nil {
+			t.Fatal(err)
+		}
+		inside = append(inside, leave)
+	}
+	over, cancel := context.WithCancel(post.Context())
+	cancel()
+	if _, err := submit(post.WithContext(over)); err == nil {
+		t.Error("one past the submissions of an account")
+	}
+	if leave, err := submit(requestOn(t, at(2))); err != nil {
+		t.Error("another account waits")
+	} else {
+		leave()
+	}
+	for _, leave := range inside {
+		leave()
+	}
+	if n := len(l.guests.submitting.at); n != 0 {
+		t.Errorf("%d accounts are remembered", n)
 	}
 }

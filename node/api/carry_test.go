@@ -44,7 +44,7 @@ func (f fakeCarrier) Carry(_ context.Context, conn net.Conn, medium identity.Nod
 
 // What is not a stick's request is refused with what is wrong, and none of it
 // is there for a browser.
-func TestCarryRefusals(t *testing.T) {
+func TestM01CarryRefusals(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.Carrier = fakeCarrier{} })
 	b.page("GET", "/v1/carry", "").want(403, "operator_only")
 	b.page("POST", "/v1/carry", "").with("Upgrade", carryProtocol).want(403, "operator_only")
@@ -64,7 +64,7 @@ func TestCarryRefusals(t *testing.T) {
 }
 
 // The connection becomes the stick's, in both directions.
-func TestCarryUpgrades(t *testing.T) {
+func TestM01CarryUpgrades(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	ln, err := ListenSocket(path)
 	if err != nil {

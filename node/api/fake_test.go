@@ -97,6 +97,7 @@ type fakeUser struct {
 	loc   chat.LocationDraft
 	asked chat.MessageID
 	limit int
+	fakeArchive
 }
 
 func (u *fakeUser) fail(err error) {
@@ -242,6 +243,11 @@ func (u *fakeUser) Files(_ context.Context, before chat.MessageID, limit int) ([
 	if !before.IsZero() || limit < 1 {
 		return nil, u.problem()
 	}
+	return []chat.Message{m}, u.problem()
+}
+func (u *fakeUser) Places(context.Context) ([]chat.Message, error) {
+	m := u.sample(chat.MessageID{7})
+	m.Type, m.Location = chat.TypeLocation, &chat.Location{Lat: 48.5, Lon: 11.25, Live: true}
 	return []chat.Message{m}, u.problem()
 }
 func (u *fakeUser) Failures(context.Context) ([]chat.Message, error) {

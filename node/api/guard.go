@@ -121,7 +121,7 @@ func (s *Server) admit(r *http.Request) error {
 	}
 	if !s.hostAllowed(r.Host) {
 		return fail(http.StatusMisdirectedRequest, "wrong_host", "this node is not known under that name",
-			"use one of the addresses that `outrider page` prints, or add the name to page.hosts")
+			"use one of the addresses that `outrider page` prints, or add the name to page.allowed_hosts")
 	}
 	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
 		if isAPI(r.URL.Path) || r.Method != http.MethodGet {

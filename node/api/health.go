@@ -8,24 +8,40 @@ import (
 // Health is what a node knows of how it is, in figures: for `outrider top`,
 // `outrider doctor` and reports. It names no user and no node.
 type Health struct {
-	Version       string        `json:"version"`
-	UptimeS       int64         `json:"uptime_s"`
-	Enrolled      bool          `json:"enrolled"` // has met its network
-	PeersKnown    int           `json:"peers_known"`
-	LastHeard     time.Time     `json:"last_heard,omitzero"` // any neighbour, zero if none ever was
-	Foreign       uint64        `json:"foreign"`             // gossip that no key of this network opens
-	ForeignLast   time.Time     `json:"foreign_last,omitzero"`
-	Crowded       uint64        `json:"strangers_crowded"` // found no place at the door
-	Refused       uint64        `json:"strangers_refused"` // were not admitted
-	Queue         []HealthQueue `json:"queue"`             // FLASH first
-	Links         []HealthLinks `json:"links"`             // by class
-	Store         HealthStore   `json:"store"`
-	Clock         HealthClock   `json:"clock"`
-	Memory        HealthMemory  `json:"memory"`
-	Counters      HealthCounts  `json:"counters"`
-	UsersLocked   int           `json:"users_locked"`
-	UsersUnlocked int           `json:"users_unlocked"`
-	UsersWaiting  int           `json:"users_waiting"` // bundles that wait for locked users
+	Version       string          `json:"version"`
+	UptimeS       int64           `json:"uptime_s"`
+	Enrolled      bool            `json:"enrolled"` // has met its network
+	PeersKnown    int             `json:"peers_known"`
+	LastHeard     time.Time       `json:"last_heard,omitzero"` // any neighbour, zero if none ever was
+	Foreign       uint64          `json:"foreign"`             // gossip that no key of this network opens
+	ForeignLast   time.Time       `json:"foreign_last,omitzero"`
+	Crowded       uint64          `json:"strangers_crowded"` // found no place at the door
+	Refused       uint64          `json:"strangers_refused"` // were not admitted
+	Queue         []HealthQueue   `json:"queue"`             // FLASH first
+	Links         []HealthLinks   `json:"links"`             // by class
+	Store         HealthStore     `json:"store"`
+	Clock         HealthClock     `json:"clock"`
+	Memory        HealthMemory    `json:"memory"`
+	Counters      HealthCounts    `json:"counters"`
+	UsersLocked   int             `json:"users_locked"`
+	UsersUnlocked int             `json:"users_unlocked"`
+	UsersWaiting  int             `json:"users_waiting"` // bundles that wait for locked users
+	Calls         HealthCalls     `json:"calls"`
+	Core          HealthCore      `json:"core"`
+	TAKRefused    uint64          `json:"tak_refused"`        // connections to the TAK bridge without a certificate that is good here
+	Archives      []HealthArchive `json:"archives,omitempty"` // of the readers that the configuration names
+}
+
+// HealthArchive is how the archive of one reader stands.
+type HealthArchive struct {
+	Reader  string    `json:"reader"`
+	Keys    bool      `json:"keys"`
+	Here    bool      `json:"here"`
+	Waiting int       `json:"waiting"`
+	Oldest  time.Time `json:"oldest,omitzero"`
+	Records uint64    `json:"records"`
+	Folder  string    `json:"folder,omitempty"`
+	Seen    time.Time `json:"seen,omitzero"` // an archiver
 }
 
 // HealthQueue is what is held of one precedence.
@@ -93,4 +109,14 @@ type HealthCounts struct {
 func (s *Server) health(w http.ResponseWriter, r *http.Request) error {
 	writeJSON(w, http.StatusOK, s.cfg.Health(r.Context()))
 	return nil
+}
+
+// HealthCore is the way to the core; all zero when there is none.
+type HealthCore struct {
+	Up      bool      `json:"up"`
+	Reached time.Time `json:"last_reached,omitzero"`
+	Stored  uint64    `json:"stored"`
+	Present uint64    `json:"present"`
+	Resent  uint64    `json:"resent"`
+	Pulled  uint64    `json:"pulled"`
 }

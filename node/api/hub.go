@@ -42,6 +42,10 @@ func (h *Hub) Update(user identity.UserID, u chat.Update) {
 		}
 	case chat.UpdateContact:
 		h.one(user, "contact", struct{}{})
+	case chat.UpdateArchive:
+		h.one(user, "archive", struct{}{})
+	case chat.UpdatePolicy:
+		h.one(user, "policy", struct{}{})
 	default:
 		if u.Message != nil {
 			h.one(user, string(u.Kind), messageView(*u.Message))

@@ -85,16 +85,20 @@ var classes = []struct {
 	{chat.ErrGone, http.StatusGone, "gone", "the content was shredded on this node"},
 	{chat.ErrOtherKey, http.StatusConflict, "other_key", "compare the fingerprint that GET /v1/users gives now"},
 	{chat.ErrRepeat, http.StatusConflict, "key_reused", "give each message an Idempotency-Key of its own; nothing was sent"},
+	{chat.ErrReceiveOnly, http.StatusForbidden, "receive_only", "a compliance reader only receives; send as another user"},
 	{chat.ErrState, http.StatusConflict, "wrong_state", ""},
+	{chat.ErrPolicy, http.StatusForbidden, "policy", "an admin can change it with: outrider config push"},
 	{ErrNoNetwork, http.StatusConflict, "no_network", "create one with: outrider network create NAME, or join one with: outrider join LINK"},
 	{ErrCode, http.StatusUnauthorized, "bad_code", "a code is good once and for a short time: ask for a new one with `outrider user code NAME` on the node"},
 	{ErrNewKey, http.StatusConflict, "new_key", "send new_key: true if the person agrees: contacts see that the key has changed, and messages from before stay sealed"},
 	{ErrWords, http.StatusUnauthorized, "bad_words", "check each of the 24 words and their order"},
 	{deeplink.ErrWeakPassword, http.StatusBadRequest, "weak_password", ""}, // the text says what to do
 	{ErrNoFix, http.StatusConflict, "no_fix", "wait under open sky, or give the position by hand"},
+	{ErrNoCore, http.StatusConflict, "no_core", "set servers below [core] in the node's settings; whoever runs the core makes the files for it"},
 	{ErrNoReceiver, http.StatusConflict, "no_receiver", "set position.source in the node's settings, or give the position by hand"},
 	{ErrConflict, http.StatusConflict, "exists", ""},
 	{ErrLink, http.StatusUnprocessableEntity, "bad_link", ""},
+	{ErrConfig, http.StatusUnprocessableEntity, "bad_config", "nothing was changed"},
 	{chat.ErrInvalid, http.StatusBadRequest, "bad_request", ""},
 }
 
@@ -111,6 +115,9 @@ func classify(err error) *failure {
 			f = fail(c.status, c.code, err.Error(), c.hint)
 			break
 		}
+	}
+	if p, ok := errors.AsType[*chat.PolicyError](err); ok {
+		f.Extra = map[string]any{"group": p.Group, "type": p.Type}
 	}
 	if h, ok := errors.AsType[Hinted](err); ok && f.Status != http.StatusInternalServerError {
 		f.Hint = h.Hint()

@@ -20,6 +20,8 @@ type Listeners struct {
 	Pages    []Page
 	Timeouts Timeouts
 	Guests   *Guests // who comes to the pages; nil for ones of its own
+	Locals   *Guests // who comes to the socket; nil for ones of its own
+	Most     int     // connections of a page in all; 0 for MaxConns
 	Log      *slog.Logger
 }
 
@@ -33,16 +35,22 @@ func (l Listeners) Serve(ctx context.Context, h http.Handler) error {
 	if l.Guests == nil {
 		l.Guests = NewGuests("page", l.Log)
 	}
+	if l.Locals == nil {
+		l.Locals = NewGuests("socket", l.Log)
+	}
+	if l.Most == 0 {
+		l.Most = MaxConns
+	}
 	l.Timeouts = l.Timeouts.withDefaults()
 	g, ctx := errgroup.WithContext(ctx)
 	if l.Socket != nil {
 		g.Go(func() error {
-			return l.serve(ctx, newBoundedListener(l.Socket, MaxConns, MaxConns, MaxConns, nil), nil, fromSocket, h)
+			return l.serve(ctx, newBoundedListener(l.Socket, MaxConns, MaxConns, maxAccountConns, l.Locals), nil, fromSocket, h)
 		})
 	}
 	for _, p := range l.Pages {
 		g.Go(func() error {
-			return l.serve(ctx, newBoundedListener(p.Listener, MaxConns, maxStrangeConns, MaxSourceConns, l.Guests), p.TLS, fromPage, h)
+			return l.serve(ctx, newBoundedListener(p.Listener, l.Most, l.Most*3/4, l.Most*MaxSourceConns/MaxConns, l.Guests), p.TLS, fromPage, h)
 		})
 	}
 	return g.Wait()

@@ -102,7 +102,7 @@ func offenders(rs []crowd.Report) []offenderJSON {
 	out := []offenderJSON{}
 	for _, r := range rs {
 		for _, o := range r.Offenders {
-			out = append(out, offenderJSON{r.Listener, o.Addr.String(), o.Refused, stampOrNil(o.Last)})
+			out = append(out, offenderJSON{r.Listener, o.Who, o.Refused, stampOrNil(o.Last)})
 		}
 	}
 	return out
@@ -154,6 +154,11 @@ func (s *Server) submitRaw(w http.ResponseWriter, r *http.Request) error {
 	if len(b.Payload) == 0 {
 		return badRequest("the body is the payload and must not be empty")
 	}
+	leave, err := submit(r)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	id, err := s.cfg.Bundles.SubmitRaw(r.Context(), b)
 	if err != nil {
 		return err

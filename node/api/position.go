@@ -17,7 +17,9 @@ type Position interface {
 	Own() OwnPosition
 	// Here is the position as it would be sent now; false without a fresh fix.
 	Here() (chat.Location, bool)
-	ShareLive(ctx context.Context, user, to identity.UserID, span, every time.Duration) (chat.LiveShare, error)
+	ShareLive(ctx context.Context, user identity.UserID, d chat.LiveDraft) (chat.LiveShare, error)
+	// Moved tells where a device of the user is, for shares that take from it.
+	Moved(user identity.UserID, f position.Fix) error
 	LiveShares(ctx context.Context, user identity.UserID) ([]chat.LiveShare, error)
 	// StopLive ends the share with a user, or with the zero user all.
 	StopLive(ctx context.Context, user, to identity.UserID) (int, error)
@@ -91,6 +93,16 @@ func (s *Server) noFix() error {
 	return ErrNoFix
 }
 
+// places is GET /v1/locations.
+func (s *Server) places(w http.ResponseWriter, r *http.Request, ses *session) error {
+	ms, err := ses.user.Places(r.Context())
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"messages": messageViews(ms)})
+	return nil
+}
+
 // sendHere is POST /v1/locations with here.
 func (s *Server) sendHere(w http.ResponseWriter, r *http.Request, ses *session, in draftJSON, note string, live bool) error {
 	if s.cfg.Position == nil {
@@ -128,17 +140,87 @@ func locationView(l *chat.Location, sent time.Time) *locationJSON {
 	if l.Fix.Holds > 0 {
 		v.StaleAt = stampOrNil(at.Add(l.Fix.Holds))
 	}
+	if !l.Fix.Until.IsZero() {
+		v.LiveUntil = stampOrNil(at.Add(l.Fix.Until.Sub(l.Fix.At)))
+	}
+	v.Source = fixSources[l.Fix.Source]
 	return v
 }
 
+// fixSources are the names of what a position comes from; unknown has none.
+var fixSources = map[chat.Source]string{chat.SourceGPS: "gps", chat.SourceEntered: "entered", chat.SourceMachine: "machine"}
+
+// liveSources are the names of what live shares take positions from.
+var liveSources = map[string]chat.LiveSource{"receiver": chat.LiveReceiver, "device": chat.LiveDevice, "entered": chat.LiveEntered}
+
 type liveJSON struct {
-	To     personJSON `json:"to"`
-	Until  string     `json:"until"`
-	EveryS int64      `json:"every_s"`
+	To     personJSON    `json:"to"`
+	Until  string        `json:"until"`
+	EveryS int64         `json:"every_s"`
+	Source string        `json:"source"`
+	Place  *locationJSON `json:"location,omitempty"`
 }
 
 func liveView(l chat.LiveShare) liveJSON {
-	return liveJSON{To: personView(l.To), Until: stamp(l.Until), EveryS: int64(l.Every / time.Second)}
+	v := liveJSON{To: personView(l.To), Until: stamp(l.Until), EveryS: int64(l.Every / time.Second)}
+	for name, s := range liveSources {
+		if s == l.Source {
+			v.Source = name
+		}
+	}
+	if l.Place != nil {
+		v.Place = locationView(l.Place, l.Until)
+	}
+	return v
+}
+
+// A placeJSON is a position that a user gives.
+type placeJSON struct {
+	Lat       *float64 `json:"lat"`
+	Lon       *float64 `json:"lon"`
+	AccuracyM float64  `json:"accuracy_m"`
+}
+
+func (p placeJSON) check() error {
+	switch {
+	case p.Lat == nil || p.Lon == nil:
+		return badRequest("lat and lon are needed")
+	case !(math.Abs(*p.Lat) <= 90 && math.Abs(*p.Lon) <= 180) || !(p.AccuracyM >= 0 && p.AccuracyM <= 1e7):
+		return badRequest("lat must be -90 to 90, lon -180 to 180, accuracy_m 0 to 10000000")
+	}
+	return nil
+}
+
+// moved is PUT /v1/locations/live/position: where the user's device is now.
+func (s *Server) moved(w http.ResponseWriter, r *http.Request, ses *session) error {
+	var in struct {
+		placeJSON
+		AltitudeM *float64 `json:"altitude_m"`
+		CourseDeg *float64 `json:"course_deg"`
+		SpeedMS   *float64 `json:"speed_ms"`
+	}
+	if err := decodeJSON(r, &in); err != nil {
+		return err
+	}
+	if err := in.check(); err != nil {
+		return err
+	}
+	f := position.Fix{Lat: *in.Lat, Lon: *in.Lon, AccuracyM: math.NaN(), AltitudeM: orNaN(in.AltitudeM), CourseDeg: orNaN(in.CourseDeg), SpeedMS: orNaN(in.SpeedMS)}
+	if in.AccuracyM > 0 {
+		f.AccuracyM = in.AccuracyM
+	}
+	if err := s.cfg.Position.Moved(ses.user.Self().ID, f); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func orNaN(v *float64) float64 {
+	if v == nil {
+		return math.NaN()
+	}
+	return *v
 }
 
 // shareLive is POST /v1/locations/live.
@@ -147,6 +229,8 @@ func (s *Server) shareLive(w http.ResponseWriter, r *http.Request, ses *session)
 		To     string `json:"to"`
 		ForS   int64  `json:"for_s"`
 		EveryS *int64 `json:"every_s"`
+		Source string `json:"source"`
+		placeJSON
 	}
 	if err := decodeJSON(r, &in); err != nil {
 		return err
@@ -160,11 +244,28 @@ func (s *Server) shareLive(w http.ResponseWriter, r *http.Request, ses *session)
 	if in.ForS < low || in.ForS > high || every < lowE || every > highE {
 		return badRequest("for_s must be %d to %d, every_s %d to %d", low, high, lowE, highE)
 	}
+	source, ok := liveSources[in.Source]
+	if !ok && in.Source != "" {
+		return badRequest("source must be receiver, device or entered")
+	}
+	d := chat.LiveDraft{Span: time.Duration(in.ForS) * time.Second, Every: time.Duration(every) * time.Second, Source: source}
+	switch given := in.Lat != nil || in.Lon != nil || in.AccuracyM != 0; {
+	case given && source != chat.LiveEntered:
+		return badRequest("lat, lon and accuracy_m go with the source entered")
+	case source == chat.LiveEntered:
+		if err := in.check(); err != nil {
+			return err
+		}
+		d.Place = &chat.Location{Lat: *in.Lat, Lon: *in.Lon, AccuracyM: uint32(math.Ceil(in.AccuracyM)), Fix: &chat.Fix{
+			AltitudeM: math.NaN(), CourseDeg: math.NaN(), SpeedMS: math.NaN(), Source: chat.SourceEntered,
+		}}
+	}
 	to, _, _, err := s.addressed(r, ses, draftJSON{To: in.To})
 	if err != nil {
 		return err
 	}
-	l, err := s.cfg.Position.ShareLive(r.Context(), ses.user.Self().ID, to, time.Duration(in.ForS)*time.Second, time.Duration(every)*time.Second)
+	d.To = to
+	l, err := s.cfg.Position.ShareLive(r.Context(), ses.user.Self().ID, d)
 	if err != nil {
 		return err
 	}

@@ -137,7 +137,9 @@ func (s *Server) routes() *http.ServeMux {
 	s.route(m, "POST /v1/files", s.user(s.sendFile))
 	s.route(m, "GET /v1/files/{id}", s.user(s.getFile))
 	s.route(m, "POST /v1/locations", s.user(s.sendLocation))
+	s.route(m, "GET /v1/locations", s.user(s.places))
 	s.route(m, "GET /v1/failures", s.user(s.failures))
+	s.route(m, "GET /v1/archive", s.user(s.archive))
 	s.route(m, "GET /v1/events", s.events)
 
 	if s.cfg.Health != nil {
@@ -169,12 +171,30 @@ func (s *Server) routes() *http.ServeMux {
 		s.route(m, "GET /v1/locations/live", s.user(s.liveShares))
 		s.route(m, "POST /v1/locations/live", s.user(s.shareLive))
 		s.route(m, "DELETE /v1/locations/live", s.user(s.stopLive))
+		s.route(m, "PUT /v1/locations/live/position", s.user(s.moved))
+	}
+	if s.cfg.Calls != nil {
+		s.route(m, "GET /v1/calls", s.user(s.calls))
+		s.route(m, "POST /v1/calls", s.user(s.startCall))
+		s.route(m, "POST /v1/calls/{id}/answer", s.user(s.callKey(true)))
+		s.route(m, "POST /v1/calls/{id}/key", s.user(s.callKey(false)))
+		s.route(m, "POST /v1/calls/{id}/media", s.user(s.callMedia))
+		s.route(m, "POST /v1/calls/{id}/end", s.user(s.endCall))
+	}
+	if s.cfg.Record != nil {
+		s.route(m, "GET /v1/archive/queue", s.user(s.archiveQueue))
+		s.route(m, "POST /v1/archive/done", s.user(s.archiveDone))
+	}
+	if s.cfg.Core != nil {
+		s.route(m, "GET /v1/core", s.operatorOrUser(s.core))
+		s.route(m, "POST /v1/core/sync", s.operator(s.coreSync))
 	}
 	if s.cfg.ATAK != nil {
 		s.route(m, "GET /v1/atak/clients", s.operator(s.takClients))
 		s.route(m, "POST /v1/atak/clients", s.operator(s.takEnroll))
 		s.route(m, "DELETE /v1/atak/clients/{id}", s.operator(s.takWithdraw))
 	}
+	s.configRoutes(m)
 	if s.cfg.Provision != nil {
 		s.route(m, "GET /v1/network", s.operator(s.network))
 		s.route(m, "POST /v1/network/users", s.operator(s.addUser))

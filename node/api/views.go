@@ -55,6 +55,8 @@ type locationJSON struct {
 	MGRS      string  `json:"mgrs,omitempty"`
 	Time      *string `json:"time,omitempty"`
 	StaleAt   *string `json:"stale_at,omitempty"`
+	LiveUntil *string `json:"live_until,omitempty"`
+	Source    string  `json:"source,omitempty"`
 }
 
 type deliveredJSON struct {
@@ -72,6 +74,7 @@ type messageJSON struct {
 	Text         *string        `json:"text,omitempty"`
 	File         *fileJSON      `json:"file,omitempty"`
 	Location     *locationJSON  `json:"location,omitempty"`
+	Call         *callLogJSON   `json:"call,omitempty"`
 	Precedence   string         `json:"precedence"`
 	Sent         string         `json:"sent"`
 	Received     *string        `json:"received,omitempty"`
@@ -85,6 +88,7 @@ type messageJSON struct {
 	Hops         *int           `json:"hops,omitempty"`
 	Unread       bool           `json:"unread"`
 	Dismissed    bool           `json:"dismissed,omitempty"`
+	Withheld     string         `json:"withheld,omitempty"` // the group whose policy keeps the content back
 }
 
 type conversationJSON struct {
@@ -170,6 +174,7 @@ func messageView(m chat.Message) messageJSON {
 		Outgoing: m.Out, Type: string(m.Type), Precedence: m.Precedence.String(), Sent: stamp(m.Sent),
 		Received: stampOrNil(m.Received), Expires: stamp(m.Expires), BurnS: int64(m.BurnAfter / time.Second),
 		State: string(m.State), ReasonCode: m.Reason.Code, Reason: m.Reason.Text, Hint: m.Reason.Hint, Unread: m.Unread, Dismissed: m.Dismissed,
+		Withheld: m.Withheld,
 	}
 	if m.Type == chat.TypeText && m.State != chat.StateRecalled {
 		v.Text = &m.Text
@@ -180,6 +185,7 @@ func messageView(m chat.Message) messageJSON {
 	if l := m.Location; l != nil {
 		v.Location = locationView(l, m.Sent)
 	}
+	v.Call = callLogView(m.Call)
 	if m.Out {
 		if m.Devices > 0 {
 			v.Delivered = &deliveredJSON{N: m.Delivered, M: m.Devices}

@@ -119,6 +119,7 @@ const (
 	TypeText     Type = "text"
 	TypeFile     Type = "file"
 	TypeLocation Type = "location"
+	TypeCall     Type = "call" // the record of a call
 )
 
 // A Person is a user as the roster knows them.
@@ -173,6 +174,7 @@ type Message struct {
 	Text         string
 	File         *File
 	Location     *Location
+	Call         *Call
 	Precedence   bundle.Precedence
 	Sent         time.Time
 	Received     time.Time // zero for messages this user sent
@@ -185,6 +187,9 @@ type Message struct {
 	Hops         int // links it crossed to come here, for received messages
 	Unread       bool
 	Dismissed    bool // of the list of failures, in this state
+	// Withheld is the group whose policy keeps the content from this user;
+	// File and Location are then nil.
+	Withheld string
 }
 
 // A Conversation is a list of messages with one other person.
@@ -270,6 +275,8 @@ const (
 	UpdateFile    UpdateKind = "file"    // more of a file is here
 	UpdateContact UpdateKind = "contact" // somebody's name, devices or keys changed
 	UpdateBanner  UpdateKind = "banner"  // the banner changed
+	UpdateArchive UpdateKind = "archive" // who archives has changed, or something waits to be archived
+	UpdatePolicy  UpdateKind = "policy"  // what the user may do changed, and what is withheld
 )
 
 // An Update tells a user's screens what changed. Message is set for message,

@@ -37,6 +37,8 @@ func (s *Session) fillContent(r *record, in envelope.Inner) error {
 			return err
 		}
 		r.Type, r.Loc = TypeLocation, in.Body
+	case envelope.TypeCallRecord:
+		return r.fillCall(in.Body)
 	}
 	return nil
 }
@@ -56,6 +58,8 @@ func (s *Session) innerOf(r *record) (envelope.Inner, error) {
 		in.Type, in.Body = envelope.TypeFile, r.File.Body
 	case TypeLocation:
 		in.Type, in.Body = envelope.TypeLocation, r.Loc
+	case TypeCall:
+		in.Type, in.Body = envelope.TypeCallRecord, r.Call
 	default:
 		err = errShape
 	}
@@ -64,7 +68,7 @@ func (s *Session) innerOf(r *record) (envelope.Inner, error) {
 
 // same tells whether two records of one sender and time have one content.
 func (r *record) same(o *record) bool {
-	return r.Type == o.Type && r.Text == o.Text && bytes.Equal(r.Loc, o.Loc) && (r.File == nil) == (o.File == nil) &&
+	return r.Type == o.Type && r.Text == o.Text && bytes.Equal(r.Loc, o.Loc) && bytes.Equal(r.Call, o.Call) && (r.File == nil) == (o.File == nil) &&
 		(r.File == nil || r.File.Root == o.File.Root)
 }
 

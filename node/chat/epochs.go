@@ -56,25 +56,24 @@ func (s *Session) loadWraps() error {
 }
 
 // recipients lists the devices a message to a user is sealed for: all of
-// theirs, and the other ones of our own, as far as they have usable prekeys.
-// ok is false when none of theirs has.
+// theirs, and the other ones of our own, as far as they have usable prekeys,
+// and the compliance readers'. ok is false when none of theirs has, or none of
+// a reader's.
 func (s *Session) recipients(peer identity.UserID) (out []envelope.Recipient, ok bool) {
-	now := s.svc.cfg.Clock.Now()
 	for _, user := range []identity.UserID{peer, s.user} {
 		for _, d := range s.svc.cfg.Roster.Devices(user) {
-			if d.ID == s.device {
-				continue
-			}
-			known := append(slices.Clone(s.offered[d.ID]), d.Prekeys...)
-			p := envelope.ChoosePrekey(known, now, s.svc.cfg.MaxDelay, true)
-			if p == nil || !p.Verify(s.svc.cfg.Network, d.Key) {
+			p := s.prekeyOf(d)
+			if d.ID == s.device || p == nil {
 				continue
 			}
 			out = append(out, envelope.Recipient{User: d.User, Device: d.ID, DeviceKey: d.Key, Prekey: p})
 			ok = ok || user == peer
 		}
 	}
-	return out, ok
+	if !ok {
+		return out, false
+	}
+	return s.readerRecipients(out)
 }
 
 // reachable tells whether a message to a user could be sealed now.
@@ -90,13 +89,16 @@ func (s *Session) conversation(peer identity.UserID) envelope.ConversationID {
 // epochFor returns the epoch to write to a user in, starting one if there is
 // none for exactly the devices of now.
 func (s *Session) epochFor(ctx context.Context, peer identity.UserID, p bundle.Precedence) (envelope.EpochID, error) {
+	if s.archives() {
+		return envelope.EpochID{}, ErrReceiveOnly
+	}
 	to, ok := s.recipients(peer)
 	if !ok {
 		return envelope.EpochID{}, errNoKeys
 	}
 	members := []envelope.Member{{User: s.user, Device: s.device}}
 	for _, r := range to {
-		members = append(members, envelope.Member{User: r.User, Device: r.Device})
+		members = append(members, envelope.Member{User: r.User, Device: r.Device, Flags: r.Flags})
 	}
 	if id, ok := s.ring.EpochFor(s.conversation(peer), members); ok && !s.unconfirmed(id) {
 		return id, nil
@@ -125,7 +127,7 @@ func (s *Session) startEpoch(ctx context.Context, to []envelope.Recipient, p bun
 		Header: func(tag identity.Tag, purge envelope.PurgeKey) ([]byte, error) {
 			// Nothing of the epoch can be read without it, so it goes ahead of
 			// routine mail and lives as long as the network permits.
-			h, err := s.header(tag, max(p, bundle.Priority), s.svc.cfg.MaxTTL, bundle.PurgeKey(purge), bundle.KindEpoch)
+			h, err := s.header(tag, max(p, bundle.Priority), s.svc.cfg.MaxTTL, bundle.PurgeKey(purge), bundle.KindEpoch, 0)
 			return h.Raw(), err
 		},
 	})

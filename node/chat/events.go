@@ -207,8 +207,8 @@ func (s *Session) markRead(t *tx, r *record) {
 // author.
 func (s *Session) Read(ctx context.Context, id MessageID) (Message, error) {
 	return s.act(ctx, id, func(ctx context.Context, r *record) error {
-		if r.Out || r.Read || r.Gone {
-			return nil
+		if r.Out || r.Read || r.Gone || s.withheld(r) != "" {
+			return nil // nobody has read what is withheld
 		}
 		t := s.begin()
 		s.markRead(t, r)
@@ -228,6 +228,9 @@ func (s *Session) Retry(ctx context.Context, id MessageID) (Message, error) {
 		st := s.stateOf(r)
 		if !r.Out || r.Synced || st != StateQueued && st != StateFailed && st != StateWaiting {
 			return errors.Join(ErrState, errors.New("chat: only what is queued or has failed can be tried again"))
+		}
+		if r.State == StateFailed && r.Fail == failUnarchived {
+			return s.reseal(ctx, r) // anew, with the archive
 		}
 		if r.State == StateFailed {
 			r.State, r.Fail = StateQueued, ""

@@ -59,6 +59,15 @@ func (a agent) Watch(add, remove []identity.Tag) {
 	}
 }
 
+// WatchArchive is what the agent does for a compliance reader.
+func (a agent) WatchArchive(tags []identity.Tag) {
+	a.n.mu.Lock()
+	defer a.n.mu.Unlock()
+	for _, t := range tags {
+		a.n.keepers[t] = true
+	}
+}
+
 func (a agent) Consumed(_ context.Context, ids []bundle.ID) error {
 	return a.n.locked(func() error {
 		for _, id := range ids {

@@ -36,6 +36,9 @@ func (s *Session) SendFile(ctx context.Context, d FileDraft, r io.Reader) (Messa
 	var m Message
 	if err == nil {
 		m, err = s.post(ctx, a, by, func(r *record, t *tx) error {
+			if err := s.mayShare(TypeFile); err != nil {
+				return err // the policy came while the file was read
+			}
 			r.Type, r.File = TypeFile, &fileRecord{Body: body, Root: root, Done: true}
 			s.pinOp(t, r)
 			return nil
@@ -56,6 +59,9 @@ func (s *Session) mayPost(a address, once string) (known bool, err error) {
 	defer s.mu.Unlock()
 	if known, err := s.knownAct(once); known || err != nil {
 		return known, err
+	}
+	if err := s.mayShare(TypeFile); err != nil {
+		return false, err
 	}
 	return false, s.checkAddress(&a)
 }
@@ -118,7 +124,7 @@ func (s *Session) blobBundle(r *record, of bundle.Header) (sealedBundle, error) 
 		return sealedBundle{}, fmt.Errorf("chat: announce file: %w", err)
 	}
 	key := blobPurgeKey(f.Seal.Key)
-	h, err := s.header(of.Tag, of.Precedence, of.Lifetime, key, bundle.KindBlob)
+	h, err := s.header(of.Tag, of.Precedence, of.Lifetime, key, bundle.KindBlob, of.Flags)
 	if err != nil {
 		return sealedBundle{}, err
 	}
@@ -190,6 +196,9 @@ func (s *Session) blobEvent(root blob.Root, complete bool) {
 	if complete {
 		s.checkFile(r.Msg)
 	}
+	if r.Arch != nil {
+		return
+	}
 	m := s.view(r)
 	s.notify(Update{Kind: UpdateFile, Message: &m})
 }
@@ -198,8 +207,8 @@ func (s *Session) blobEvent(root blob.Root, complete bool) {
 // before anybody is told that it has arrived.
 func (s *Session) checkFile(id MessageID) {
 	r, err := s.get(id)
-	if err != nil || r.File == nil || s.checking[id] || r.Out && !r.Synced {
-		return
+	if err != nil || r.File == nil || s.checking[id] || r.Out && !r.Synced || s.withheld(r) != "" {
+		return // what is withheld is not opened, and its author not told that it is here
 	}
 	if have, total, err := s.svc.cfg.Blobs.Progress(r.File.Root); err != nil || have < total {
 		return
@@ -239,7 +248,7 @@ func (s *Session) fileChecked(ctx context.Context, id MessageID, fault error) {
 		r.File.Done, r.File.Bad = !bad, bad
 		s.change(t, r)
 	}
-	if !r.Sole && r.File.Done {
+	if !r.Sole && r.File.Done && r.Arch == nil {
 		s.noteIndex(t, recFiles, r)
 		s.owe(t, r.Sealed.Epoch, oweFiles)
 	}
@@ -250,7 +259,9 @@ func (s *Session) fileChecked(ctx context.Context, id MessageID, fault error) {
 	if r.File.Done {
 		s.releaseBlob(ctx, r)
 	}
-	if !s.closed {
+	if r.Arch != nil && !s.closed {
+		s.notify(Update{Kind: UpdateArchive})
+	} else if !s.closed {
 		m := s.view(r)
 		s.notify(Update{Kind: UpdateFile, Message: &m})
 	}
@@ -326,6 +337,9 @@ func (s *Session) OpenFile(ctx context.Context, id MessageID) (File, io.ReadClos
 	}
 	if r.File == nil {
 		return File{}, nil, fmt.Errorf("chat: the message has no file: %w", ErrNotFound)
+	}
+	if g := s.withheld(r); g != "" {
+		return File{}, nil, fmt.Errorf("chat: %s: %w", withheldReason(r.Type, g).Text, &PolicyError{Group: g, Type: r.Type})
 	}
 	view, f := s.fileView(r)
 	switch {

@@ -14,7 +14,8 @@ import (
 // A Fix is what a receiver or a device says of a position beyond the place.
 type Fix struct {
 	At        time.Time     // of the fix; zero: of sending
-	Holds     time.Duration // for how long it is good, 0 unknown
+	Holds     time.Duration // for how long it is good, 0 unknown; travels rounded up to a step (envelope.HoldSteps)
+	Until     time.Time     // of a live share: when it ends, zero unknown
 	AltitudeM float64       // above the WGS 84 ellipsoid, NaN unknown
 	CourseDeg float64       // from true north, NaN unknown
 	SpeedMS   float64       // metres per second, NaN unknown
@@ -45,7 +46,10 @@ func (f *Fix) put(w *envelope.Location) error {
 		w.Time = uint64(max(0, f.At.UnixMilli()))
 	}
 	w.Source = f.Source
-	w.Valid = uint32(min(max(0, f.Holds/time.Second), math.MaxUint32))
+	w.Holds = envelope.HoldStep(uint32(min(max(0, (f.Holds+time.Second-1)/time.Second), math.MaxUint32)))
+	if goes := f.Until.Sub(w.When()); !f.Until.IsZero() {
+		w.Valid = uint32(min(max(1, goes/time.Second), math.MaxUint32))
+	}
 	if v := f.AltitudeM * 100; math.Abs(v) < math.MaxInt32 { // false for NaN
 		w.Altitude = int32(math.Round(v))
 	}
@@ -64,7 +68,10 @@ func (f *Fix) put(w *envelope.Location) error {
 // fixOf reads what a body says beyond the place, and its note.
 func fixOf(w envelope.Location) (*Fix, string) {
 	f := &Fix{
-		At: w.When(), Holds: time.Duration(w.Valid) * time.Second, AltitudeM: math.NaN(), CourseDeg: math.NaN(), SpeedMS: math.NaN(), Source: w.Source,
+		At: w.When(), Holds: time.Duration(w.Holds) * time.Second, AltitudeM: math.NaN(), CourseDeg: math.NaN(), SpeedMS: math.NaN(), Source: w.Source,
+	}
+	if w.Kind == envelope.LocationLive && w.Valid > 0 {
+		f.Until = f.At.Add(time.Duration(w.Valid) * time.Second)
 	}
 	if w.Altitude != envelope.AltitudeUnknown {
 		f.AltitudeM = float64(w.Altitude) / 100
@@ -90,7 +97,7 @@ func (f *Fix) hash() []byte {
 		return nil
 	}
 	b := []byte{byte(f.Source)}
-	for _, v := range []uint64{uint64(f.At.UnixMilli()), uint64(f.Holds), math.Float64bits(f.AltitudeM), math.Float64bits(f.CourseDeg), math.Float64bits(f.SpeedMS)} {
+	for _, v := range []uint64{uint64(f.At.UnixMilli()), uint64(f.Holds), uint64(f.Until.UnixMilli()), math.Float64bits(f.AltitudeM), math.Float64bits(f.CourseDeg), math.Float64bits(f.SpeedMS)} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	return append(b, f.Callsign...)

@@ -13,7 +13,7 @@ import (
 func TestFixRoundTrip(t *testing.T) {
 	at := time.UnixMilli(1_700_000_000_123)
 	in := Location{Lat: 1, Lon: 2, Live: true, Note: "rally", Fix: &Fix{
-		At: at, Holds: 75 * time.Second, AltitudeM: -4.5, CourseDeg: 359.99, SpeedMS: 1.25, Source: SourceGPS, Callsign: "VIPER-2",
+		At: at, Holds: 75 * time.Second, Until: at.Add(8 * time.Hour), AltitudeM: -4.5, CourseDeg: 359.99, SpeedMS: 1.25, Source: SourceGPS, Callsign: "VIPER-2",
 	}}
 	b, err := encodeLocation(in, time.Now())
 	if err != nil {
@@ -23,7 +23,10 @@ func TestFixRoundTrip(t *testing.T) {
 	if got == nil || got.Note != "rally" || !got.Fix.At.Equal(at) {
 		t.Fatalf("%+v", got)
 	}
-	got.Fix.At = at
+	if !got.Fix.Until.Equal(in.Fix.Until) {
+		t.Errorf("it ends at %v, want %v", got.Fix.Until, in.Fix.Until)
+	}
+	got.Fix.At, got.Fix.Until = at, in.Fix.Until
 	if *got.Fix != *in.Fix {
 		t.Errorf("%+v became %+v", *in.Fix, *got.Fix)
 	}

@@ -15,34 +15,62 @@ const recLive = "live/"
 
 // Limits of live shares.
 const (
-	MinLive       = time.Minute
+	MinLive       = MinLiveEvery
 	MaxLive       = 24 * time.Hour
 	MinLiveEvery  = 10 * time.Second
 	MaxLiveEvery  = time.Hour
 	MaxLiveShares = 16 // of one user at a time
 )
 
+// A LiveSource says where the positions of a live share come from.
+type LiveSource uint8
+
+// The sources of live shares.
+const (
+	LiveReceiver LiveSource = 0 // the node's receiver
+	LiveDevice   LiveSource = 1 // a device of the user, which tells the node again and again
+	LiveEntered  LiveSource = 2 // the user typed it, once
+)
+
+// A LiveDraft asks for a live share.
+type LiveDraft struct {
+	To     identity.UserID
+	Span   time.Duration // from now
+	Every  time.Duration // between two positions
+	Source LiveSource
+	Place  *Location // of LiveEntered: where; else nil
+}
+
 // A LiveShare is the user's wish that another gets the position again and
 // again, until a time. It is kept until then, over restarts; whoever knows
 // positions sends them with SendLocation.
 type LiveShare struct {
-	To    Person
-	Until time.Time
-	Every time.Duration
+	To     Person
+	Until  time.Time
+	Every  time.Duration
+	Source LiveSource
+	Place  *Location // of LiveEntered: where; else nil
 }
 
 // A liveRecord is a share as it is kept. It ends by the clock and by the time
 // that has gone by, whichever is first: a clock that is set back does not make
 // a share longer than was asked for.
 type liveRecord struct {
-	UntilMS int64 `cbor:"1,keyasint"`
-	Ends    int64 `cbor:"2,keyasint"` // seconds of Clock.Elapsed
-	EveryS  int64 `cbor:"3,keyasint"`
+	UntilMS int64      `cbor:"1,keyasint"`
+	Ends    int64      `cbor:"2,keyasint"` // seconds of Clock.Elapsed
+	EveryS  int64      `cbor:"3,keyasint"`
+	Source  LiveSource `cbor:"4,keyasint,omitempty"`
+	Place   []byte     `cbor:"5,keyasint,omitempty"` // the body of a location message
 }
 
 // ShareLive begins a live share, in place of the one there may be with that
 // user. It is durable when this returns.
-func (s *Session) ShareLive(ctx context.Context, to identity.UserID, span, every time.Duration) (LiveShare, error) {
+func (s *Session) ShareLive(ctx context.Context, d LiveDraft) (LiveShare, error) {
+	to, span, every := d.To, d.Span, d.Every
+	place, err := d.place(s.svc.cfg.Clock.Now())
+	if err != nil {
+		return LiveShare{}, err
+	}
 	if span < MinLive || span > MaxLive {
 		return LiveShare{}, fmt.Errorf("chat: a live share lasts %v to %v: %w", MinLive, MaxLive, ErrInvalid)
 	}
@@ -56,12 +84,16 @@ func (s *Session) ShareLive(ctx context.Context, to identity.UserID, span, every
 	if to == s.user || to.IsZero() {
 		return LiveShare{}, fmt.Errorf("chat: a live share is with somebody else: %w", ErrInvalid)
 	}
+	if err := s.mayShare(TypeLocation); err != nil {
+		return LiveShare{}, err
+	}
 	shares := s.liveShares()
 	if _, again := shares[to]; !again && len(shares) >= MaxLiveShares {
 		return LiveShare{}, fmt.Errorf("chat: %d live shares are the most at a time, stop one first: %w", MaxLiveShares, ErrInvalid)
 	}
 	r := liveRecord{
 		UntilMS: s.svc.cfg.Clock.Now().Add(span).UnixMilli(), Ends: s.elapsed() + int64(span/time.Second), EveryS: int64(every / time.Second),
+		Source: d.Source, Place: place,
 	}
 	t := s.begin()
 	s.liveOp(t, to, &r)
@@ -69,6 +101,19 @@ func (s *Session) ShareLive(ctx context.Context, to identity.UserID, span, every
 		return LiveShare{}, err
 	}
 	return s.liveView(to, r), nil
+}
+
+// place checks a draft's source and encodes its place.
+func (d LiveDraft) place(now time.Time) ([]byte, error) {
+	switch {
+	case d.Source > LiveEntered:
+		return nil, fmt.Errorf("chat: a live share has no such source: %w", ErrInvalid)
+	case (d.Source == LiveEntered) != (d.Place != nil):
+		return nil, fmt.Errorf("chat: a live share of a typed position has a place, no other has: %w", ErrInvalid)
+	case d.Place == nil:
+		return nil, nil
+	}
+	return encodeLocation(*d.Place, now)
 }
 
 // LiveShares returns the shares that have not ended, by name.
@@ -144,7 +189,7 @@ func (s *Session) liveRecords() map[identity.UserID]*liveRecord {
 			continue
 		}
 		r := new(liveRecord)
-		if identity.Unmarshal(value, r) != nil || r.EveryS < 1 {
+		if identity.Unmarshal(value, r) != nil || r.EveryS < 1 || r.Source > LiveEntered || r.Source == LiveEntered && locationView(r.Place) == nil {
 			r = nil
 		}
 		out[to] = r
@@ -167,5 +212,9 @@ func (s *Session) forgetEnded(ctx context.Context) error {
 }
 
 func (s *Session) liveView(to identity.UserID, r liveRecord) LiveShare {
-	return LiveShare{To: s.person(to), Until: time.UnixMilli(r.UntilMS), Every: time.Duration(r.EveryS) * time.Second}
+	l := LiveShare{To: s.person(to), Until: time.UnixMilli(r.UntilMS), Every: time.Duration(r.EveryS) * time.Second, Source: r.Source}
+	if r.Source == LiveEntered {
+		l.Place = locationView(r.Place)
+	}
+	return l
 }

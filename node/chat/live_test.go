@@ -9,22 +9,26 @@ import (
 )
 
 // L01: a live share is kept over a restart, ends by itself, and can be stopped.
-func TestLiveShares(t *testing.T) {
+func TestL01LiveShares(t *testing.T) {
 	scene(t, func(t *testing.T, p *pair) {
 		s, bob := p.da.session(), p.bob.id
 		for name, err := range map[string]error{
-			"too short": second(s.ShareLive(t.Context(), bob, MinLive-1, time.Minute)),
-			"too long":  second(s.ShareLive(t.Context(), bob, MaxLive+1, time.Minute)),
-			"too often": second(s.ShareLive(t.Context(), bob, time.Hour, MinLiveEvery-1)),
-			"too rare":  second(s.ShareLive(t.Context(), bob, time.Hour, MaxLiveEvery+1)),
-			"oneself":   second(s.ShareLive(t.Context(), p.alice.id, time.Hour, time.Minute)),
-			"nobody":    second(s.ShareLive(t.Context(), identity.UserID{}, time.Hour, time.Minute)),
+			"too short":       second(s.ShareLive(t.Context(), LiveDraft{To: bob, Span: MinLive - 1, Every: time.Minute})),
+			"too long":        second(s.ShareLive(t.Context(), LiveDraft{To: bob, Span: MaxLive + 1, Every: time.Minute})),
+			"too often":       second(s.ShareLive(t.Context(), LiveDraft{To: bob, Span: time.Hour, Every: MinLiveEvery - 1})),
+			"too rare":        second(s.ShareLive(t.Context(), LiveDraft{To: bob, Span: time.Hour, Every: MaxLiveEvery + 1})),
+			"oneself":         second(s.ShareLive(t.Context(), LiveDraft{To: p.alice.id, Span: time.Hour, Every: time.Minute})),
+			"no such source":  second(s.ShareLive(t.Context(), LiveDraft{To: bob, Span: time.Hour, Every: time.Minute, Source: LiveEntered + 1})),
+			"typed, no place": second(s.ShareLive(t.Context(), LiveDraft{To: bob, Span: time.Hour, Every: time.Minute, Source: LiveEntered})),
+			"place, untyped":  second(s.ShareLive(t.Context(), LiveDraft{To: bob, Span: time.Hour, Every: time.Minute, Place: &Location{}})),
+			"off Earth":       second(s.ShareLive(t.Context(), LiveDraft{To: bob, Span: time.Hour, Every: time.Minute, Source: LiveEntered, Place: &Location{Lat: 91}})),
+			"nobody":          second(s.ShareLive(t.Context(), LiveDraft{To: identity.UserID{}, Span: time.Hour, Every: time.Minute})),
 		} {
 			if !errors.Is(err, ErrInvalid) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
-		l, err := s.ShareLive(t.Context(), bob, 30*time.Minute, time.Minute)
+		l, err := s.ShareLive(t.Context(), LiveDraft{To: bob, Span: 30 * time.Minute, Every: time.Minute})
 		if err != nil || l.To.Name != "Bob" || l.Every != time.Minute {
 			t.Fatalf("%+v, %v", l, err)
 		}
@@ -45,11 +49,11 @@ func TestLiveShares(t *testing.T) {
 			t.Errorf("stopping nothing: %v", err)
 		}
 		for i := range MaxLiveShares {
-			if _, err := s.ShareLive(t.Context(), identity.UserID{byte(i + 1), 0xee}, time.Hour, time.Minute); err != nil {
+			if _, err := s.ShareLive(t.Context(), LiveDraft{To: identity.UserID{byte(i + 1), 0xee}, Span: time.Hour, Every: time.Minute}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := s.ShareLive(t.Context(), bob, time.Hour, time.Minute); !errors.Is(err, ErrInvalid) {
+		if _, err := s.ShareLive(t.Context(), LiveDraft{To: bob, Span: time.Hour, Every: time.Minute}); !errors.Is(err, ErrInvalid) {
 			t.Errorf("one more than the most: %v", err)
 		}
 		if n, err := s.StopLive(t.Context(), identity.UserID{1, 0xee}); n != 1 || err != nil {
@@ -57,6 +61,52 @@ func TestLiveShares(t *testing.T) {
 		}
 		if n, err := s.StopLive(t.Context(), identity.UserID{}); n != MaxLiveShares-1 || err != nil {
 			t.Errorf("stop all: %d, %v", n, err)
+		}
+	})
+}
+
+// L01: a share of a typed position keeps the position, over a restart too.
+func TestL01TypedLiveShare(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		draft := LiveDraft{To: p.bob.id, Span: time.Hour, Every: time.Minute, Source: LiveEntered, Place: &Location{Lat: 48.5, Lon: -11.25, AccuracyM: 20}}
+		if _, err := p.da.session().ShareLive(t.Context(), draft); err != nil {
+			t.Fatal(err)
+		}
+		p.da.node.restart()
+		got, err := p.da.session().LiveShares(t.Context())
+		if err != nil || len(got) != 1 || got[0].Source != LiveEntered || got[0].Place == nil || got[0].Place.Lat != 48.5 || got[0].Place.Lon != -11.25 || got[0].Place.AccuracyM != 20 {
+			t.Errorf("%+v, %v", got, err)
+		}
+	})
+}
+
+// L01: a map gets the newest live position of another and those of the last
+// day, not what the user has sent, nor what is old.
+func TestL01Places(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		send := func(s *Session, to identity.UserID, lat float64, live bool) {
+			t.Helper()
+			if _, err := s.SendLocation(t.Context(), LocationDraft{To: to, Location: Location{Lat: lat, Lon: 2, Live: live, Fix: &Fix{}}}); err != nil {
+				t.Fatal(err)
+			}
+			p.settle()
+		}
+		a, b := p.da.session(), p.db.session()
+		send(a, p.bob.id, 1, false)
+		p.rest(25 * time.Hour)
+		send(a, p.bob.id, 2, true)
+		send(a, p.bob.id, 3, false)
+		send(a, p.bob.id, 4, true)
+		send(b, p.alice.id, 5, false)
+		for range placesPage + 1 { // texts do not hide what is behind them
+			if _, err := a.Send(t.Context(), Draft{To: p.bob.id, Text: "x"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.settle()
+		got, err := b.Places(t.Context())
+		if err != nil || len(got) != 2 || got[0].Location.Lat != 4 || !got[0].Location.Live || got[1].Location.Lat != 3 {
+			t.Errorf("%d places, %v: %+v", len(got), err, got)
 		}
 	})
 }

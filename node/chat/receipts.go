@@ -101,7 +101,7 @@ func (s *Session) sendReceipt(ctx context.Context, info envelope.EpochInfo, kind
 	var chains []envelope.ChainRanges
 	switch kind {
 	case envelope.TypeReceipt:
-		chains = s.ring.Received(info.ID)
+		chains = s.withoutHeld(info.ID, s.ring.Received(info.ID))
 	case envelope.TypeRead:
 		chains = s.noted(recShown, info.ID)
 	default:

@@ -27,8 +27,9 @@ type opening struct {
 	purges   []release
 	done     []Arrived
 	later    []Arrived
-	visible  []*record      // what users see, to be put in order of sending
-	deferred []func() error // what speaks of other messages, done when those are put
+	visible  []*record               // what users see, to be put in order of sending
+	deferred []func() error          // what speaks of other messages, done when those are put
+	shares   map[string]*shareRecord // of live positions that are archived, as this batch leaves them
 	after    []func(ctx context.Context)
 }
 
@@ -95,6 +96,7 @@ func (s *Session) openOne(ctx context.Context, o *opening, ev Arrived) {
 	b, err := s.svc.cfg.Agent.Load(ctx, ev.ID)
 	switch {
 	case errors.Is(err, ErrNotFound):
+		delete(s.turnedAway, ev.ID)
 		return // purged or expired meanwhile
 	case err != nil:
 		o.later = append(o.later, ev)
@@ -141,14 +143,21 @@ func (s *Session) openMessage(o *opening, ev Arrived, b bundle.Bundle) {
 // again handles a message that was accepted before, perhaps just before a
 // crash: what was to be released then is released now.
 func (s *Session) again(o *opening, ev Arrived) {
-	var v purgeValue
-	if s.getValue(s.purgeKey(ev.ID), &v) == nil {
-		if rec, err := bundle.ParsePurgeRecord(v.Record); err == nil {
-			o.purges = append(o.purges, release{ev, rec})
-			return
-		}
+	if rec, ok := s.purgeFor(ev.ID); ok && !s.hasRecord(heldName(ev.ID)) {
+		o.purges = append(o.purges, release{ev, rec})
+		return
 	}
 	o.done = append(o.done, ev)
+}
+
+// purgeFor is the purge record that is owed for a bundle.
+func (s *Session) purgeFor(id bundle.ID) (rec bundle.PurgeRecord, ok bool) {
+	var v purgeValue
+	if s.getValue(s.purgeKey(id), &v) != nil {
+		return rec, false
+	}
+	rec, err := bundle.ParsePurgeRecord(v.Record)
+	return rec, err == nil
 }
 
 // openEpoch opens the start of an epoch.
@@ -157,6 +166,7 @@ func (s *Session) openEpoch(o *opening, ev Arrived, b bundle.Bundle) {
 	info, err := s.ring.OpenEpoch(b.Header.Tag, b.Header.Raw(), b.Payload)
 	switch {
 	case err == nil:
+		s.letIn(info.Issuer)
 		o.epochs = true
 		s.owePurge(o, ev, b, bundle.PurgeKey(info.PurgeKey))
 		if !info.Known || !s.hasRecord(recTags+info.ID.String()) {
@@ -171,6 +181,13 @@ func (s *Session) openEpoch(o *opening, ev Arrived, b bundle.Bundle) {
 		// Opened before a crash with a key that serves once, or made for a key
 		// destroyed on schedule: current ones are published all the time.
 		s.again(o, ev)
+	case errors.Is(err, errReaderSends):
+		s.log.Warn("chat: dropped an epoch of an archive reader, who may not send", "bundle", ev.ID)
+		o.done = append(o.done, ev)
+	case errors.Is(err, errUnarchived), errors.Is(err, errUnknownReader):
+		s.log.Info("chat: an epoch waits", "bundle", ev.ID, "err", err)
+		s.noteRefused(ev.ID, err)
+		o.later = append(o.later, ev)
 	case errors.Is(err, envelope.ErrForged), errors.Is(err, envelope.ErrMalformed), errors.Is(err, envelope.ErrNotForUs):
 		s.log.Debug("chat: dropped an epoch start that does not open", "bundle", ev.ID, "err", err)
 		o.done = append(o.done, ev)
@@ -266,10 +283,18 @@ const maxUnknown = 64
 
 // take gives an opened message its place.
 func (s *Session) take(o *opening, ev Arrived, b bundle.Bundle, m *envelope.Opened) {
+	if s.isArchive(m.Epoch) {
+		s.takeCopy(o, ev, b, m)
+		return
+	}
+	if err := s.admit(m); err != nil {
+		s.turnAway(o, ev, m, err)
+		return
+	}
 	var err error
 	visible := false
 	switch m.Inner.Type {
-	case envelope.TypeText, envelope.TypeFile, envelope.TypeLocation:
+	case envelope.TypeText, envelope.TypeFile, envelope.TypeLocation, envelope.TypeCallRecord:
 		visible = true
 		err = s.takeVisible(o, ev, b, m)
 	case envelope.TypeReceipt, envelope.TypeRead, typeComplete:
@@ -278,6 +303,8 @@ func (s *Session) take(o *opening, ev Arrived, b bundle.Bundle, m *envelope.Open
 		err = s.takeRecall(o, m)
 	case envelope.TypeNeedRekey:
 		err = s.takeNeedRekey(o, m)
+	case envelope.TypeCall:
+		err = s.takeCall(o, b, m)
 	default:
 		if len(s.pending) < maxUnknown {
 			o.later = append(o.later, ev)
@@ -300,12 +327,16 @@ func (s *Session) take(o *opening, ev Arrived, b bundle.Bundle, m *envelope.Open
 		return
 	}
 	o.msgs = append(o.msgs, m)
+	held := visible && s.holdBack(o, ev, m)
 	if m.ReaderPurges {
 		s.owePurge(o, ev, b, bundle.PurgeKey(m.PurgeKey))
-		return
+		if !held {
+			return
+		}
+		o.purges = o.purges[:len(o.purges)-1] // written down, not told
 	}
 	o.done = append(o.done, ev)
-	if visible {
+	if visible && !held {
 		s.owe(o.t, m.Epoch, oweReceipt)
 	}
 }
@@ -320,6 +351,10 @@ func (s *Session) place(o *opening) error {
 	all := o.visible
 	kept := make([]*record, 0, len(all))
 	for _, r := range all {
+		if r.Arch != nil {
+			s.placeArchive(o, r)
+			continue
+		}
 		if r.live() {
 			if newer, err := s.replaceLive(o, r); err != nil {
 				return err
@@ -334,6 +369,9 @@ func (s *Session) place(o *opening) error {
 			s.pinOp(o.t, r)
 			o.after = append(o.after, func(context.Context) { s.checkFile(r.Msg) })
 		}
+	}
+	if slices.ContainsFunc(all, func(r *record) bool { return r.Arch != nil }) {
+		o.after = append(o.after, func(context.Context) { s.notify(Update{Kind: UpdateArchive}) })
 	}
 	o.visible = kept
 	for _, do := range o.deferred {
@@ -375,7 +413,7 @@ func (s *Session) newIncoming(ev Arrived, b bundle.Bundle, m *envelope.Opened) (
 		Msg: newID(), Peer: m.User, From: m.Device, Prec: b.Header.Precedence, SentMS: int64(min(m.Inner.Sent, math.MaxInt64)), GotMS: s.nowMS(),
 		TTL: int64(m.Inner.TTL / time.Second), Ends: s.elapsed() + int64(left/time.Second), Burn: int64(m.Inner.Burn / time.Second),
 		Hops: int(b.Hop.Count), Sole: m.ReaderPurges, Clone: m.Clone, State: StateDelivered,
-		Sealed: &sealedRecord{ID: ev.ID, Epoch: m.Epoch, Slot: m.Slot, Index: m.Index},
+		Sealed: &sealedRecord{ID: ev.ID, Epoch: m.Epoch, Slot: m.Slot, Index: m.Index}, Barred: s.barred(m),
 	}
 	if m.User == s.user { // from another device of this user
 		r.Out, r.Synced, r.State = true, true, StateCarried

@@ -47,6 +47,9 @@ type record struct {
 	Act      *actRecord        `cbor:"31,keyasint,omitempty"` // the act of sending that made it, see act
 	Aside    State             `cbor:"32,keyasint,omitempty"` // the user dismissed it in this state
 	Carriers []identity.NodeID `cbor:"33,keyasint,omitempty"` // who took copies, the oldest first; at most maxCarriers
+	Arch     *archRecord       `cbor:"40,keyasint,omitempty"` // it came to this device as a compliance reader
+	Barred   bool              `cbor:"34,keyasint,omitempty"` // its sender was not allowed to send it when it came
+	Call     []byte            `cbor:"36,keyasint,omitempty"` // envelope.CallRecord
 }
 
 // fileRecord is what a reader needs to open a file whose leaves are here.

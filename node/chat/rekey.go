@@ -32,7 +32,7 @@ func (s *Session) rekeyDue(who string) bool {
 // what cannot be opened here any more.
 func (s *Session) askRekey(ctx context.Context, t identity.Tag, why envelope.RekeyReason) {
 	old, ok := s.epochOf(t)
-	if !ok {
+	if !ok || s.isArchive(old) { // a reader asks nobody
 		return
 	}
 	peer := s.otherMember(old)

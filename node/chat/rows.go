@@ -198,7 +198,7 @@ func (s *Session) empty(t *tx, r *record, state State) {
 		r.Read = true
 	}
 	s.dropFile(t, r)
-	r.Text, r.Loc, r.File, r.State, r.Gone, r.Fail = "", nil, nil, state, true, ""
+	r.Text, r.Loc, r.Call, r.File, r.State, r.Gone, r.Fail = "", nil, nil, nil, state, true, ""
 	if r.BurnEnds > 0 { // the note stays until the message's own end
 		t.add(DeleteKV{Bucket: bucketChat, Key: s.expiryKey(r)})
 		r.BurnEnds = 0

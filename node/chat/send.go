@@ -50,6 +50,9 @@ func (s *Session) SendLocation(ctx context.Context, d LocationDraft) (Message, e
 		return Message{}, err
 	}
 	return s.post(ctx, to, a, func(r *record, t *tx) error {
+		if err := s.mayShare(TypeLocation); err != nil {
+			return err
+		}
 		r.Type, r.Loc = TypeLocation, body
 		if d.Location.Live {
 			s.supersede(ctx, t, r)
@@ -75,6 +78,10 @@ func (s *Session) checkAddress(a *address) error {
 	switch {
 	case a.to == s.user:
 		return fmt.Errorf("chat: a message to oneself goes nowhere: %w", ErrInvalid)
+	case s.archives():
+		return ErrReceiveOnly
+	case s.reader(a.to) != nil:
+		return fmt.Errorf("chat: an archive reader gets a copy of everything and is written to by nobody: %w", ErrInvalid)
 	case a.to.IsZero():
 		return fmt.Errorf("chat: no recipient: %w", ErrInvalid)
 	case a.prec > bundle.Flash:
@@ -188,6 +195,9 @@ func (s *Session) advance(ctx context.Context, r *record) error {
 	if !r.unsent() || r.State == StateFailed && r.Fail == failRevoked {
 		return nil
 	}
+	if r.State != StateRecalled && s.stopped(r) != "" {
+		return nil // it waits for another policy, or its end
+	}
 	if r.State == StateRecalled {
 		return s.tellRecall(ctx, r)
 	}
@@ -295,6 +305,9 @@ type sealedBundle struct {
 
 // seal drafts and seals one message in an epoch.
 func (s *Session) seal(e envelope.EpochID, p bundle.Precedence, life time.Duration, in envelope.Inner, live bool) (sealedBundle, error) {
+	if s.archives() {
+		return sealedBundle{}, fmt.Errorf("chat: seal: %w", envelope.ErrReceiveOnly)
+	}
 	draft := s.ring.Draft
 	if live {
 		draft = s.ring.DraftLive
@@ -304,7 +317,7 @@ func (s *Session) seal(e envelope.EpochID, p bundle.Precedence, life time.Durati
 		return sealedBundle{}, fmt.Errorf("chat: seal: %w", err)
 	}
 	key := bundle.PurgeKey(d.PurgeKey())
-	h, err := s.header(d.Tag(), p, life, key, bundle.KindMessage)
+	h, err := s.header(d.Tag(), p, life, key, bundle.KindMessage, s.archiveFlags(e))
 	if err != nil {
 		return sealedBundle{}, err
 	}
@@ -317,10 +330,10 @@ func (s *Session) seal(e envelope.EpochID, p bundle.Precedence, life time.Durati
 	return b, err
 }
 
-func (s *Session) header(t identity.Tag, p bundle.Precedence, life time.Duration, key bundle.PurgeKey, kind bundle.Kind) (bundle.Header, error) {
+func (s *Session) header(t identity.Tag, p bundle.Precedence, life time.Duration, key bundle.PurgeKey, kind bundle.Kind, flags bundle.Flags) (bundle.Header, error) {
 	life = min((max(life, time.Minute) + time.Minute - 1).Truncate(time.Minute), s.svc.cfg.MaxTTL.Truncate(time.Minute))
 	h, err := bundle.Header{
-		Version: bundle.Version, Tag: t, Precedence: p, Lifetime: life, Commitment: key.Commit(t), Kind: kind,
+		Version: bundle.Version, Tag: t, Precedence: p, Lifetime: life, Commitment: key.Commit(t), Kind: kind, Flags: flags,
 	}.Encode()
 	if err != nil {
 		return h, fmt.Errorf("chat: make header: %w", err)

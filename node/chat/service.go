@@ -34,11 +34,17 @@ type Config struct {
 	Renewer Renewer // nil: devices end with their first certificate
 	Blobs   Blobs
 	Roster  Roster
-	Clock   Clock
+	// Policies tells what users may not do; nil: everything is allowed.
+	Policies Policies
+	Archive  Archive // nil: nobody archives
+	Clock    Clock
 	// Notify tells a user's screens what changed. It must not block and must
 	// not call back.
 	Notify func(user identity.UserID, u Update)
-	Log    *slog.Logger
+	// Calls takes a step of a call that peer has told user. As Notify it must
+	// not block and must not call back; nil: steps are dropped.
+	Calls func(user, peer identity.UserID, c CallSignal)
+	Log   *slog.Logger
 
 	// ReceiptDelay is how long receipts are gathered; default 2 s.
 	ReceiptDelay time.Duration
@@ -53,15 +59,16 @@ type Service struct {
 
 	unlocking sync.Mutex // one change of who is unlocked at a time
 
-	mu       sync.Mutex
-	sessions map[identity.UserID]*Session
-	watched  map[identity.Tag][]identity.UserID // of all users, also locked ones
-	doneBy   map[bundle.ID][]identity.UserID    // bundles for several users that some have opened
-	pins     map[blob.Root][]MessageID          // blobs that messages here need
-	waiting  map[identity.UserID]map[bundle.ID]bool
-	banner   Banner
-	running  context.Context // nil while Run does not run
-	jobs     sync.WaitGroup
+	mu        sync.Mutex
+	sessions  map[identity.UserID]*Session
+	watched   map[identity.Tag][]identity.UserID // of all users, also locked ones
+	doneBy    map[bundle.ID][]identity.UserID    // bundles for several users that some have opened
+	pins      map[blob.Root][]MessageID          // blobs that messages here need
+	waiting   map[identity.UserID]map[bundle.ID]bool
+	archivers map[identity.UserID]archiver // who drains the queues of readers
+	banner    Banner
+	running   context.Context // nil while Run does not run
+	jobs      sync.WaitGroup
 }
 
 // New returns a service. Users whose mail it watches for are read when Run
@@ -73,16 +80,20 @@ func New(cfg Config) *Service {
 	if cfg.Notify == nil {
 		cfg.Notify = func(identity.UserID, Update) {}
 	}
+	if cfg.Policies == nil {
+		cfg.Policies = everything{}
+	}
 	if cfg.ReceiptDelay <= 0 {
 		cfg.ReceiptDelay = 2 * time.Second
 	}
 	return &Service{
 		cfg: cfg, log: cfg.Log, inbox: newMailbox(),
-		sessions: make(map[identity.UserID]*Session),
-		watched:  make(map[identity.Tag][]identity.UserID),
-		doneBy:   make(map[bundle.ID][]identity.UserID),
-		pins:     make(map[blob.Root][]MessageID),
-		waiting:  make(map[identity.UserID]map[bundle.ID]bool),
+		sessions:  make(map[identity.UserID]*Session),
+		watched:   make(map[identity.Tag][]identity.UserID),
+		doneBy:    make(map[bundle.ID][]identity.UserID),
+		pins:      make(map[blob.Root][]MessageID),
+		waiting:   make(map[identity.UserID]map[bundle.ID]bool),
+		archivers: make(map[identity.UserID]archiver),
 	}
 }
 
@@ -107,7 +118,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	changed := s.cfg.Roster.Changed()
+	changed, policy, archived := s.cfg.Roster.Changed(), s.cfg.Policies.Changed(), s.archiveNews()
 	var endedAt time.Time
 	for {
 		if time.Since(endedAt) >= asideEvery {
@@ -123,6 +134,16 @@ func (s *Service) Run(ctx context.Context) error {
 			changed = s.cfg.Roster.Changed()
 			for _, u := range s.unlocked() {
 				u.rosterChanged(ctx)
+			}
+		case <-policy:
+			policy = s.cfg.Policies.Changed()
+			for _, u := range s.unlocked() {
+				u.policyChanged(ctx)
+			}
+		case <-archived:
+			archived = s.archiveNews()
+			for _, u := range s.unlocked() {
+				u.archiveChanged(ctx)
 			}
 		case <-tick.C:
 			for _, u := range s.unlocked() {
@@ -408,7 +429,7 @@ func (s *Service) watchAll() error {
 		return fmt.Errorf("chat: list hosted users: %w", err)
 	}
 	for _, user := range users {
-		var tags []identity.Tag
+		var tags, kept []identity.Tag
 		for p, err := range s.cfg.Store.List(bucketWatch, string(user[:])) {
 			if err != nil {
 				return fmt.Errorf("chat: read watched tags: %w", err)
@@ -416,8 +437,13 @@ func (s *Service) watchAll() error {
 			if len(p.Key) != len(user)+len(identity.Tag{}) {
 				return fmt.Errorf("chat: read watched tags: %w", errShape)
 			}
-			tags = append(tags, identity.Tag([]byte(p.Key[len(user):])))
+			tag := identity.Tag([]byte(p.Key[len(user):]))
+			tags = append(tags, tag)
+			if string(p.Value) == watchedToKeep {
+				kept = append(kept, tag)
+			}
 		}
+		s.watchArchive(kept) // before neighbours are told what is served here
 		s.rewatch(user, tags, nil)
 	}
 	return nil

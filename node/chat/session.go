@@ -44,7 +44,11 @@ type Session struct {
 	owed     map[envelope.EpochID]owing              // receipts to be sent
 	owedAt   time.Duration                           // when, by Elapsed
 	checking map[MessageID]bool                      // files that are being checked
-	tickets  ticks
+	archive  archiveState                            // who archives, as far as is known here
+
+	refusing   []identity.UserID     // who else is in what was refused last
+	turnedAway map[bundle.ID]refusal // what was not let in because of the archive
+	tickets    ticks
 }
 
 // ticks is when periodic work was done last, by Elapsed.
@@ -83,6 +87,7 @@ func (s *Service) open(ctx context.Context, user identity.UserID, keys Keys) (*S
 		fresh: make(map[MessageID][32]byte), outgoing: make(map[MessageID]bool), pending: make(map[bundle.ID]Arrived),
 		blobs: make(map[[32]byte]bundle.ID), offered: make(map[identity.DeviceID][]envelope.Prekey),
 		wraps: make(map[bundle.ID]wrapRecord), owed: make(map[envelope.EpochID]owing), checking: make(map[MessageID]bool),
+		turnedAway: make(map[bundle.ID]refusal),
 	}
 	if err := u.load(ctx, keys); err != nil {
 		return nil, errors.Join(err, vault.Close())
@@ -97,10 +102,13 @@ func (s *Session) load(ctx context.Context, keys Keys) error {
 	if err := errors.Join(s.loadRecords(), s.loadConvs()); err != nil {
 		return err
 	}
+	if err := s.loadArchive(); err != nil {
+		return err
+	}
 	cfg := &s.svc.cfg
 	ring, err := envelope.NewKeyring(s.vault, s.recs, envelope.Self{
 		Network: cfg.Network, TagKeys: s.svc.tagKeys(), User: s.user, Device: s.device, Key: keys.Device,
-		NotAfter: keys.Chain.Leaf().NotAfter, MaxDelay: cfg.MaxDelay, Lookup: envelope.LookupFunc(s.lookupDevice),
+		NotAfter: keys.Chain.Leaf().NotAfter, MaxDelay: cfg.MaxDelay, Lookup: envelope.LookupFunc(s.lookupDevice), Permit: s.permit,
 	}, cfg.Clock.Now)
 	if err != nil {
 		return err
@@ -177,7 +185,7 @@ func (s *Session) loadOutgoing() error {
 // watch brings the clear index of tags, and the agent, up to the keyring.
 func (s *Session) watch(ctx context.Context) error {
 	want := s.ring.Tags()
-	have := make(map[identity.Tag]bool)
+	have := make(map[identity.Tag]string)
 	for p, err := range s.svc.cfg.Store.List(bucketWatch, string(s.user[:])) {
 		if err != nil {
 			return fmt.Errorf("read watched tags: %w", err)
@@ -185,14 +193,22 @@ func (s *Session) watch(ctx context.Context) error {
 		if len(p.Key) != len(s.user)+8 {
 			return errShape
 		}
-		have[identity.Tag([]byte(p.Key[len(s.user):]))] = true
+		have[identity.Tag([]byte(p.Key[len(s.user):]))] = string(p.Value)
 	}
 	var ops []Op
-	var add, remove []identity.Tag
+	var add, remove, keep []identity.Tag
+	kept := s.archiveTags()
 	for _, t := range want {
-		if !have[t] {
+		value := watchedTag
+		if kept[t] {
+			value = watchedToKeep
+			keep = append(keep, t)
+		}
+		if have[t] == "" {
 			add = append(add, t)
-			ops = append(ops, PutKV{Bucket: bucketWatch, Key: watchKey(s.user, t), Value: []byte{1}})
+		}
+		if have[t] != value {
+			ops = append(ops, PutKV{Bucket: bucketWatch, Key: watchKey(s.user, t), Value: []byte(value)})
 		}
 		delete(have, t)
 	}
@@ -205,6 +221,7 @@ func (s *Session) watch(ctx context.Context) error {
 			return fmt.Errorf("write watched tags: %w", err)
 		}
 	}
+	s.svc.watchArchive(keep) // before neighbours are told what is served here
 	s.svc.rewatch(s.user, add, remove)
 	return nil
 }
@@ -265,6 +282,9 @@ func (s *Session) resume(ctx context.Context) {
 			return
 		}
 		s.resumeOne(ctx, id)
+	}
+	if !s.closed {
+		s.free(ctx) // the policy may have changed meanwhile
 	}
 	if !s.closed {
 		tags := s.ring.Tags()

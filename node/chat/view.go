@@ -17,6 +17,8 @@ const (
 	failRevoked = "revoked"
 	failFull    = "store_full"
 	failNoRoom  = "no_room"
+
+	failUnarchived = "archive_started"
 )
 
 // count is how many devices of the recipient have the message, of how many.
@@ -73,15 +75,19 @@ func (s *Session) view(r *record) Message {
 	if r.State == StateExpired {
 		m.Expires = time.UnixMilli(r.SentMS).Add(time.Duration(r.TTL) * time.Second)
 	}
-	if r.File != nil {
+	m.Withheld = s.withheld(r)
+	if r.File != nil && m.Withheld == "" {
 		f, _ := s.fileView(r)
 		m.File = &f
 	}
-	if r.Loc != nil {
+	if r.Loc != nil && m.Withheld == "" {
 		m.Location = locationView(r.Loc)
 	}
+	if r.Call != nil {
+		m.Call = callView(r.Call)
+	}
 	if s.ending(r) != endsLater {
-		m.Text, m.File, m.Location = "", nil, nil // the sweep has not come by yet
+		m.Text, m.File, m.Location, m.Call = "", nil, nil, nil // the sweep has not come by yet
 	}
 	m.Delivered, m.Devices = r.count()
 	m.Reason = s.reason(r, m)
@@ -91,12 +97,25 @@ func (s *Session) view(r *record) Message {
 
 // reason says why a message does not go on, or what is special about it.
 func (s *Session) reason(r *record, m Message) Reason {
+	if m.Withheld != "" && r.State != StateRecalled {
+		return withheldReason(r.Type, m.Withheld)
+	}
 	if !r.Out {
 		return r.incomingReason()
 	}
 	name := m.To.Name
+	if g := s.stopped(r); g != "" && (m.State == StateQueued || m.State == StateWaiting) {
+		return Reason{"policy", "the policy of group " + g + " forbids it now", "it goes by itself when a newer policy allows it; or recall it"}
+	}
+	if g := s.withheldThere(r); g != "" && rank[m.State] >= rank[StateQueued] && (m.State == StateQueued || m.State == StateCarried || m.State == StateAtCore || m.State == StateAtNode) {
+		return Reason{"withheld", "the policy of group " + g + " withholds it from " + name, "nothing to do: " + name + " gets it when a newer policy allows it"}
+	}
 	switch m.State {
 	case StateWaiting:
+		if _, ok := s.readerRecipients(nil); !ok {
+			return Reason{"no_archive_keys", "this network is archived, and the keys of its archive have not arrived at this node",
+				"they come by themselves with the next contact that has them; the message then goes by itself"}
+		}
 		return Reason{"no_keys", "the keys of " + name + " have not arrived at this node",
 			"they come by themselves with the next contact that has them; the message then goes by itself"}
 	case StateFailed:
@@ -104,7 +123,7 @@ func (s *Session) reason(r *record, m Message) Reason {
 	case StateExpired:
 		return Reason{"expired", "its time ran out before it reached " + name, "send it again if it still matters"}
 	case StateQueued:
-		if s.svc.cfg.Agent.Contacts().Neighbours == 0 {
+		if c := s.svc.cfg.Agent.Contacts(); c.Neighbours == 0 && !c.Core {
 			return Reason{"no_contact", "no other node is in contact", "move closer, or check the links; it goes by itself with the next contact"}
 		}
 		return Reason{"underway", "no neighbour has taken it yet", "nothing to do"}
@@ -144,6 +163,9 @@ func failReason(code, name string) Reason {
 		return Reason{code, "the certificates of " + name + " were revoked", "recall the message; ask an administrator"}
 	case failFull:
 		return Reason{code, "this node has no room for it", "free space or raise the limit, then retry"}
+	case failUnarchived:
+		return Reason{code, "it was written before this node knew that the network is archived, and is not delivered without the archive",
+			"retry it, then it is archived too; or recall it"}
 	case failNoRoom:
 		return Reason{code, "too many conversations are open at once", "retry tomorrow, or recall what is no longer needed"}
 	}
@@ -218,6 +240,9 @@ func (s *Session) Conversations(context.Context) ([]Conversation, error) {
 	var out []Conversation
 	at := make(map[ConversationID]int64)
 	for id, c := range s.convs {
+		if c.Peer == s.user {
+			continue // the archive's queue
+		}
 		conv := Conversation{ID: id, With: s.person(c.Peer), Unread: c.Unread}
 		last, err := s.newest(id, c)
 		if err != nil {
@@ -384,7 +409,7 @@ func (s *Session) Files(_ context.Context, before MessageID, limit int) ([]Messa
 		case err != nil:
 			return nil, fmt.Errorf("chat: list files: %w", err)
 		}
-		if r.File == nil || s.ending(r) != endsLater || end != nil && r.newer(end) >= 0 {
+		if r.File == nil || r.Arch != nil || s.withheld(r) != "" || s.ending(r) != endsLater || end != nil && r.newer(end) >= 0 {
 			continue
 		}
 		found = append(found, r)

@@ -156,7 +156,7 @@ func merged(list, more []identity.NodeID) []identity.NodeID {
 func (s *Session) contactFact() Sentence {
 	c := s.svc.cfg.Agent.Contacts()
 	switch {
-	case c.Neighbours == 0:
+	case c.Neighbours == 0 && !c.Core:
 		return told("contact_none")
 	case c.Core:
 		return toldWith("contact_core", args{"n": c.Neighbours})

@@ -120,6 +120,8 @@ func (n *node) change(do func()) {
 func (w *world) node(name string) *node {
 	n := &node{
 		w: w, name: name, id: identity.NodeID(newKey()), store: newFakeStore(), hidden: make(map[identity.UserID]bool),
+		rules: make(map[identity.UserID]Policy), ruled: make(chan struct{}),
+		keepers: make(map[identity.Tag]bool), kept: make(map[bundle.ID]*heldBundle),
 		vaults: make(map[identity.UserID]*vaultDisk), blobs: make(map[blob.Root]*fakeBlob), changed: make(chan struct{}),
 		held: make(map[bundle.ID]*heldBundle), purges: make(map[bundle.ID]bundle.PurgeRecord), watched: make(map[identity.Tag]bool),
 	}
@@ -138,6 +140,11 @@ type node struct {
 	vaults  map[identity.UserID]*vaultDisk
 	hidden  map[identity.UserID]bool // users whose certificates have not arrived
 	changed chan struct{}
+	archive fakeArchive
+	keepers map[identity.Tag]bool     // tags of a compliance reader here
+	kept    map[bundle.ID]*heldBundle // own, purged, kept for one
+	rules   map[identity.UserID]Policy
+	ruled   chan struct{}
 
 	mu         sync.Mutex
 	blobs      map[blob.Root]*fakeBlob
@@ -158,6 +165,13 @@ type node struct {
 	stop    context.CancelFunc
 	done    chan error
 	updates []Update
+	signals []step // of calls
+}
+
+// A step is a call signal that arrived.
+type step struct {
+	user, peer identity.UserID
+	signal     CallSignal
 }
 
 type heldBundle struct {
@@ -199,11 +213,17 @@ func (n *node) up() *node {
 	n.svc = New(Config{
 		Self: n.id, Network: n.w.network, TagKeys: [][32]byte{{1}}, MaxTTL: 30 * 24 * time.Hour, MaxDelay: 30 * 24 * time.Hour,
 		Agent: agent{n}, Store: storeOf{n}, Accounts: accounts{n}, Blobs: blobsOf{n}, Roster: roster{n}, Clock: clock{n},
+		Policies: rulesOf{n}, Archive: &n.archive,
 		Log: slog.New(slog.DiscardHandler),
 		Notify: func(u identity.UserID, up Update) {
 			n.mu.Lock()
 			defer n.mu.Unlock()
 			n.updates = append(n.updates, up)
+		},
+		Calls: func(u, peer identity.UserID, c CallSignal) {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			n.signals = append(n.signals, step{u, peer, c})
 		},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -290,6 +310,7 @@ func give(from, to *node) {
 	from.mu.Lock()
 	purges := maps.Clone(from.purges)
 	held := maps.Clone(from.held)
+	maps.Copy(held, from.kept)
 	from.mu.Unlock()
 	for _, id := range sortedIDs(purges) {
 		to.mu.Lock()
@@ -303,6 +324,10 @@ func give(from, to *node) {
 			continue
 		}
 		to.mu.Lock()
+		if from.kept[id] != nil && !to.keeps(h.b) {
+			to.mu.Unlock()
+			continue
+		}
 		fresh := to.accept(h.b, age, true)
 		reader := to.watched[h.b.Header.Tag]
 		to.mu.Unlock()
@@ -368,7 +393,7 @@ func (n *node) accept(b bundle.Bundle, age time.Duration, hop bool) (fresh bool)
 	if n.crashed || n.held[id] != nil {
 		return false
 	}
-	if _, gone := n.purges[id]; gone {
+	if _, gone := n.purges[id]; gone && !n.keeps(b) {
 		return false
 	}
 	if hop {
@@ -382,6 +407,12 @@ func (n *node) accept(b bundle.Bundle, age time.Duration, hop bool) (fresh bool)
 	return true
 }
 
+// keeps tells whether a bundle stays although it is purged, as decisions.md 6
+// and mesh/archive.go have it for a compliance reader.
+func (n *node) keeps(b bundle.Bundle) bool {
+	return b.Header.Flags&bundle.FlagArchive != 0 && n.keepers[b.Header.Tag]
+}
+
 // applyPurge removes a bundle; the caller holds mu.
 func (n *node) applyPurge(r bundle.PurgeRecord) {
 	id := r.ID()
@@ -389,8 +420,13 @@ func (n *node) applyPurge(r bundle.PurgeRecord) {
 		return
 	}
 	n.purges[id] = r
-	if h := n.held[id]; h != nil {
+	if h := n.held[id]; h != nil && !n.keeps(h.b) {
 		delete(n.held, id)
+		if h.b.Header.Flags&bundle.FlagArchive != 0 && h.b.Hop.Count == 0 {
+			n.kept[id] = h
+			n.tell(Purged{ID: id, Key: r.Key})
+			return
+		}
 		if d, err := blob.ParseDescriptor(h.b.Payload); err == nil && h.b.Header.Kind == bundle.KindBlob && n.svc != nil && !n.svc.pinned(d.Root) {
 			delete(n.blobs, d.Root)
 		}

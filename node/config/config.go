@@ -34,7 +34,9 @@ type Config struct {
 	Page     Page     `toml:"page"`
 	Store    Store    `toml:"store"`
 	ATAK     ATAK     `toml:"atak"`
+	Calls    Calls    `toml:"calls"`
 	Position Position `toml:"position"`
+	Core     Core     `toml:"core"`
 	Log      Log      `toml:"log"`
 
 	Metrics Metrics `toml:"metrics"`
@@ -80,9 +82,26 @@ type ATAK struct {
 	TLS12       bool     `toml:"tls12"`
 }
 
+// Calls is where the media of calls meets.
+type Calls struct {
+	Enabled  bool   `toml:"enabled"`
+	Listen   string `toml:"listen"`
+	ForceTCP bool   `toml:"force_tcp"`
+}
+
 // Position is how the node learns where it is.
 type Position struct {
 	Source string `toml:"source"`
+}
+
+// Core is the far server and how this node proves itself there.
+type Core struct {
+	Servers  []string `toml:"servers"`
+	SeedFile string   `toml:"seed_file"`
+	CertFile string   `toml:"cert_file"`
+	KeyFile  string   `toml:"key_file"`
+	CAFile   string   `toml:"ca_file"`
+	Pins     []string `toml:"pins"`
 }
 
 // Log is what the node tells its operator.
@@ -107,6 +126,8 @@ func Default() Config {
 		Page:          Page{Listen: []string{"127.0.0.1:7480"}, AllowedHosts: []string{}, MDNS: true, CAPort: portPageCA},
 		Store:         Store{LimitMB: 2048, FilesLimitMB: 8192, ReservePercent: 30, FreeFloorMB: 256},
 		ATAK:          ATAK{Listen: "0.0.0.0", ListenHTTPS: "0.0.0.0", ShareWith: []string{"*"}, IntervalS: 30},
+		Core:          Core{Servers: []string{}, Pins: []string{}},
+		Calls:         Calls{Enabled: true},
 		Log:           Log{Level: "info", Format: "text"},
 	}
 }
@@ -171,6 +192,23 @@ func (c Config) ATAKAddrs() (stream, https netip.AddrPort) {
 	stream, _ = parseAddr(c.ATAK.Listen, tak.PortStream)
 	https, _ = parseAddr(c.ATAK.ListenHTTPS, tak.PortHTTPS)
 	return stream, https
+}
+
+// CallsAddr returns where the media of calls is taken, udp and tcp: where the
+// page is, if nothing else is said, because callers come by the page.
+func (c Config) CallsAddr() netip.AddrPort {
+	if c.Calls.Listen != "" {
+		a, _ := parseAddr(c.Calls.Listen, portCalls)
+		return a
+	}
+	at := loopback
+	for _, l := range c.Page.Listeners() {
+		if l.TLS {
+			at = l.Addr.Addr()
+			break
+		}
+	}
+	return netip.AddrPortFrom(at, portCalls)
 }
 
 func withPort(list []string, port uint16) []string {

@@ -80,9 +80,36 @@ var Fields = []Field{
 		"Takes TLS 1.2 from old clients too. It shows their certificates to whoever\n" +
 			"listens; with one of them and this node's disk that user's mail can be read."},
 
+	{"calls.enabled", "true or false",
+		"Whether users of this node can call each other. The port is open while\n" +
+			"somebody is in a call, and shut otherwise."},
+	{"calls.listen", "address[:port], or empty",
+		"Where the sealed media of calls is taken and given, udp and tcp. Without a\n" +
+			"port: 7420. Empty: where the page is served."},
+	{"calls.force_tcp", "true or false",
+		"Leave udp out, for networks that drop it. Calls then stutter where packets\n" +
+			"are lost."},
+
 	{"position.source", "gpsd://address[:port], a path, or empty",
 		"The node's receiver: gpsd (port 2947), or a serial device that speaks NMEA 0183\n" +
-			"such as /dev/ttyACM0. Its position is sent only when a user shares it."},
+			"such as /dev/ttyACM0, for which the packaged service needs receiver.conf of\n" +
+			"/usr/share/doc/outrider/examples. Its position is sent only when a user shares it."},
+
+	{"core.servers", "list of name-or-address:port, at most 8",
+		"The servers of the core, which takes mail for far units while a backhaul is\n" +
+			"there. An empty list turns it off. See outrider core --help."},
+	{"core.seed_file", "path",
+		"This node's nkey at the core, from whoever runs it; readable by the node alone.\n" +
+			"This and the paths below may begin in the node's folder."},
+	{"core.cert_file", "path, or empty",
+		"Certificate that this node shows to the core's servers."},
+	{"core.key_file", "path, or empty",
+		"The certificate's key."},
+	{"core.ca_file", "path, or empty",
+		"CA that has signed the servers' certificates. Without one the pins decide alone."},
+	{"core.pins", "list of SHA-256 in base64, at most 4",
+		"Public keys that the servers may show, the current and the backup. With any\n" +
+			"other key nothing is sent, whoever has signed its certificate."},
 
 	{"log.level", "debug, info, warn or error",
 		"The least urgent lines that are written."},

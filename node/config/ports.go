@@ -68,9 +68,17 @@ func (c Config) Ports() []Port {
 	}
 	t = append(t,
 		reserved("datagram", "udp", portDatagram, anyAddr, "datagrams on thin radios"),
-		reserved("calls", "udp", portCalls, anyAddr, "voice and video"),
-		reserved("calls", "tcp", portCalls, anyAddr, "voice and video where udp is blocked"))
+		c.callPort("udp", "voice, sealed between the ends; open during a call"),
+		c.callPort("tcp", "voice where udp is blocked; open during a call"))
 	return append(append(t, c.pagePorts()...), c.atakPorts()...)
+}
+
+// callPort is a row for calls. The port is bound while somebody is in a call;
+// a firewall must let it in all the time.
+func (c Config) callPort(proto, use string) Port {
+	a := c.CallsAddr()
+	open := c.Calls.Enabled && (proto == "tcp" || !c.Calls.ForceTCP)
+	return Port{"calls", proto, a.Port(), a.Addr(), "calls.listen", open, use}
 }
 
 // atakPorts are TAK's own numbers, there only while the bridge is on.

@@ -60,7 +60,11 @@ func (c Config) Validate() error {
 	v.addrs("atak.listen_https", []string{c.ATAK.ListenHTTPS}, tak.PortHTTPS)
 	v.count("atak.share_with", len(c.ATAK.ShareWith), 0, shareMax)
 	v.within("atak.interval_s", c.ATAK.IntervalS, 1, 3600)
+	if c.Calls.Listen != "" {
+		v.addrs("calls.listen", []string{c.Calls.Listen}, portCalls)
+	}
 	v.position(c.Position.Source)
+	v.core(c.Core)
 	v.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.oneOf("log.format", c.Log.Format, "text", "json")
 	v.metrics(c.Metrics.Listen)

@@ -29,6 +29,9 @@ func checkATAK(ctx context.Context, e Env) (out []Finding) {
 	if e.Config.ATAK.TLS12 {
 		out = append(out, found("atak-old-tls"))
 	}
+	if n := e.Running.TAKRefused; n > 0 {
+		out = append(out, found("atak-refused", "count", number(n)))
+	}
 	if e.Running.Answers && e.Running.Enrolled {
 		stream, https := e.Config.ATAKAddrs()
 		for _, at := range []netip.AddrPort{stream, https} {

@@ -11,7 +11,7 @@ import (
 	"outrider/atak"
 )
 
-func TestATAK(t *testing.T) {
+func TestL03ATAK(t *testing.T) {
 	e := quiet(t)
 	find := func(id string) bool { return slices.Contains(ids(checkATAK(t.Context(), e)), id) }
 	e.Config.ATAK.TLS12, e.Config.ATAK.ShareWith = true, nil
@@ -45,6 +45,14 @@ func TestATAK(t *testing.T) {
 		t.Error("a damaged key is not seen")
 	}
 
+	e.Running.TAKRefused = 3
+	if !find("atak-refused") {
+		t.Error("clients that are turned away are not seen")
+	}
+	e.Running.TAKRefused = 0
+	if find("atak-refused") {
+		t.Error("turned away, and nobody was")
+	}
 	served := page(t, time.Date(2049, 1, 1, 0, 0, 0, 0, time.UTC), net.IPv4(127, 0, 0, 1)).Page.Listeners()[0].Addr.String()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"outrider/node/config"
+	"outrider/node/position"
 )
 
 // A Condition says how a folder's state file is.
@@ -40,6 +41,9 @@ type Folder struct {
 	Seeds    []string
 	Floor    time.Time // before this no clock is right
 	Crashed  time.Time // zero if it never did
+
+	Policies     []Policy // in force, as far as the folder tells
+	PolicyDamage string   // why they cannot be read
 }
 
 // Running is what the node tells that has the folder, if one does.
@@ -54,6 +58,28 @@ type Running struct {
 	Peers    int // ever heard of
 	Foreign  uint64
 	Last     time.Time // when something foreign came last
+	Core     Core
+	Position Position
+	Archives []Archive
+	// TAKRefused counts connections to the TAK bridge that were turned away.
+	TAKRefused uint64
+}
+
+// Position is what the node tells of its receiver.
+type Position struct {
+	State position.State // empty: it was not asked
+	Fixed time.Duration  // since it told a position last, negative if it never did
+}
+
+// Core is what the node tells of the way to its core.
+type Core struct {
+	Told  bool // it was asked
+	Up    bool
+	Code  string // why it is not up, as in the API
+	Error string
+	Since time.Time // when it was up last; zero if it never was
+	Skew  time.Duration
+	Full  bool
 }
 
 // Env is what is examined.
@@ -80,7 +106,7 @@ func Examine(ctx context.Context, e Env) []Finding {
 	out := []Finding{}
 	for _, check := range []func(context.Context, Env) []Finding{
 		checkFolder, checkConfig, checkClock, checkDisk, checkMemory, checkCPU, checkFiles,
-		checkNode, checkPorts, checkFirewall, checkPage, checkMesh, checkATAK,
+		checkNode, checkPorts, checkFirewall, checkPage, checkMesh, checkPolicy, checkATAK, checkCalls, checkPosition, checkCore, checkArchive,
 	} {
 		out = append(out, check(ctx, e)...)
 	}

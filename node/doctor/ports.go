@@ -142,38 +142,77 @@ func checkFirewall(ctx context.Context, e Env) (out []Finding) {
 	}
 	var ports []config.Port
 	for _, p := range e.Config.Ports() {
-		if p.Outside() && p.Port != 0 && p.Addr.Is4() && !slices.ContainsFunc(ports, func(o config.Port) bool { return o.Port == p.Port && o.Proto == p.Proto }) {
+		same := func(o config.Port) bool {
+			return o.Port == p.Port && o.Proto == p.Proto && o.Addr.Is4() == p.Addr.Is4()
+		}
+		if p.Outside() && p.Port != 0 && !slices.ContainsFunc(ports, same) {
 			ports = append(ports, p)
 		}
 	}
-	rules, err := readRules(ctx)
+	rules, err := readRules(ctx, e.Proc)
 	if err != nil {
 		return loopTest(ctx, e, ports)
 	}
 	for _, p := range ports {
-		if rule := rules.drops(packet{proto: p.Proto, port: p.Port}); rule != "" {
-			cure := "Let it in: " + strings.Join(config.Firewall([]config.Port{p}), "; ") + " (with your own table and chain; before the rule that drops)."
-			out = append(out, found("firewall-drops", "port", portName(p), "use", p.Use, "rule", rule, "cure", cure))
+		if rule, in := rules.drops(packet{proto: p.Proto, port: p.Port, v6: p.Addr.Is6()}); rule != "" {
+			out = append(out, found("firewall-drops", "port", portName(p), "use", p.Use, "rule", rule+whose(in, p), "cure", openCure(in, p)))
 		}
 	}
 	return out
+}
+
+// whose says what the rule belongs to, where that is not plain.
+func whose(in *chain, p config.Port) (out string) {
+	if in.legacy {
+		out = " of " + iptables(in)
+	}
+	if p.Addr.Is6() {
+		out += ", for IPv6"
+	}
+	return out
+}
+
+// iptables is the program that changes a chain's rules.
+func iptables(in *chain) string {
+	name := "iptables"
+	if in.Family == "ip6" {
+		name = "ip6tables"
+	}
+	if in.legacy {
+		name += "-legacy"
+	}
+	return name
+}
+
+// openCure lets a port in with the program that made the chain which drops: a
+// packet that one chain lets pass, another still drops.
+func openCure(in *chain, p config.Port) string {
+	if in.legacy || in.Family != "inet" && hooks[in.Name] != "" { // chains in capitals are those of iptables, also in nftables
+		line := fmt.Sprintf("%s -I %s -p %s --dport %d -j ACCEPT", iptables(in), in.Name, p.Proto, p.Port)
+		if in.Table != "filter" {
+			line = strings.Replace(line, " -I", " -t "+in.Table+" -I", 1)
+		}
+		return "Let it in: " + line + " (and keep it: iptables-persistent, or your firewall's own file)."
+	}
+	return "Let it in: " + strings.Join(config.Firewall([]config.Port{p}), "; ") + " (with your own table and chain; before the rule that drops)."
 }
 
 // loopTest connects to the machine's own tcp ports by an address that others
 // use. Rules that look at the interface may judge such a connection otherwise,
 // so that silence is a finding and an answer proves nothing.
 func loopTest(ctx context.Context, e Env, ports []config.Port) (out []Finding) {
-	addrs := slices.DeleteFunc(outsideAddrs(), func(a netip.Addr) bool { return !a.Is4() })
-	if len(addrs) == 0 {
-		return nil
-	}
+	addrs := outsideAddrs()
 	for _, p := range ports {
-		if p.Proto != "tcp" {
-			continue
-		}
 		to := p.Addr
 		if to.IsUnspecified() {
-			to = addrs[0]
+			i := slices.IndexFunc(addrs, func(a netip.Addr) bool { return a.Is4() == to.Is4() })
+			if i < 0 {
+				continue
+			}
+			to = addrs[i]
+		}
+		if p.Proto != "tcp" {
+			continue
 		}
 		if !arrives(ctx, e, netip.AddrPortFrom(to, p.Port)) {
 			out = append(out, found("firewall-loop", "port", portName(p), "use", p.Use))
@@ -183,18 +222,17 @@ func loopTest(ctx context.Context, e Env, ports []config.Port) (out []Finding) {
 }
 
 // arrives reports whether a connection to one of our addresses does, or could
-// not be tried. Without a node it listens itself for the moment.
+// not be tried. Where nobody listens, as at the port of calls while nobody
+// calls, it listens itself for the moment.
 func arrives(ctx context.Context, e Env, at netip.AddrPort) bool {
-	if !e.Running.Answers {
-		l, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(at))
-		if err != nil {
-			return true // checkPorts tells
-		}
+	if l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at)); err == nil {
 		defer l.Close()
+	} else if !e.Running.Answers {
+		return true // checkPorts tells
 	}
 	ctx, cancel := context.WithTimeout(ctx, knockTime)
 	defer cancel()
-	c, err := (&net.Dialer{}).DialContext(ctx, "tcp4", at.String())
+	c, err := (&net.Dialer{}).DialContext(ctx, "tcp", at.String())
 	if err == nil {
 		_ = c.Close()
 	}

@@ -13,8 +13,8 @@ import (
 )
 
 // The kernel's packet filter, as `nft -j list ruleset` prints it
-// (libnftables-json(5)); iptables of today is a front of the same. A packet
-// that begins a connection from another machine is led through the chains
+// (libnftables-json(5)); iptables of today is a front of the same, and that of
+// yesterday is read by iptables.go. A packet that begins a connection from another machine is led through the chains
 // that see incoming packets. What is not understood counts as "may match":
 // then nothing is claimed of the rules behind it.
 
@@ -29,7 +29,8 @@ type chain struct {
 	Family, Table, Name, Type, Hook, Policy string
 	Prio                                    json.RawMessage
 
-	rules []rule
+	rules  []rule
+	legacy bool // of iptables-legacy
 }
 
 type rule struct {
@@ -38,11 +39,19 @@ type rule struct {
 	Comment              string
 }
 
-// A packet begins a connection to a port of ours, from another machine, over
-// IPv4.
+// A packet begins a connection to a port of ours, from another machine.
 type packet struct {
 	proto string // tcp, udp
 	port  uint16
+	v6    bool
+}
+
+// family is the packet's in the words of nft: of chains, and of nfproto.
+func (p packet) family() (chains, nfproto string) {
+	if p.v6 {
+		return "ip6", "ipv6"
+	}
+	return "ip", "ipv4"
 }
 
 // A fate is what becomes of a packet in a chain.
@@ -64,22 +73,42 @@ const (
 
 var errNoRules = errors.New("doctor: the firewall's rules cannot be read")
 
-// readRules asks nft. It fails where nft is not there or we may not.
-func readRules(ctx context.Context) (*ruleset, error) {
-	path := "nft"
+// readRules asks nft, and iptables-legacy for what is still in its own tables.
+// It fails where neither tells: the program is not there, or we may not.
+func readRules(ctx context.Context, proc string) (*ruleset, error) {
+	old, oldErr := readLegacy(ctx, proc)
+	var r *ruleset
+	raw, err := printRules(ctx, "nft", "-j", "list", "ruleset")
+	if err == nil {
+		r, err = parseRules(raw)
+	}
+	switch {
+	case err != nil && (oldErr != nil || len(old.chains) == 0):
+		return nil, errNoRules
+	case err != nil:
+		return old, nil
+	case oldErr == nil:
+		r.chains = append(r.chains, old.chains...)
+	}
+	return r, nil
+}
+
+// printRules runs a program that prints rules.
+func printRules(ctx context.Context, name string, args ...string) ([]byte, error) {
+	path := name
 	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/bin"} {
-		if p, err := exec.LookPath(filepath.Join(dir, "nft")); err == nil {
+		if p, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
 			path = p
 			break
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, rulesTime)
 	defer cancel()
-	raw, err := exec.CommandContext(ctx, path, "-j", "list", "ruleset").Output()
+	raw, err := exec.CommandContext(ctx, path, args...).Output()
 	if err != nil || len(raw) == 0 || len(raw) > rulesMax {
 		return nil, errNoRules
 	}
-	return parseRules(raw)
+	return raw, nil
 }
 
 func parseRules(raw []byte) (*ruleset, error) {
@@ -127,11 +156,13 @@ func (r *ruleset) chain(family, table, name string) *chain {
 	return nil
 }
 
-// drops says which rule or policy certainly drops a packet, or "".
-func (r *ruleset) drops(p packet) string {
+// drops says which rule or policy certainly drops a packet, and in which base
+// chain; "" if none does.
+func (r *ruleset) drops(p packet) (why string, in *chain) {
 	r.steps = 0
+	family, _ := p.family()
 	for _, c := range r.chains {
-		if c.Hook != "input" && c.Hook != "prerouting" || c.Type != "filter" || c.Family != "inet" && c.Family != "ip" {
+		if c.Hook != "input" && c.Hook != "prerouting" || c.Type != "filter" || c.Family != "inet" && c.Family != family {
 			continue
 		}
 		f, why := r.run(c, p, 0)
@@ -139,10 +170,10 @@ func (r *ruleset) drops(p packet) string {
 			f, why = dropped, "the policy of chain "+c.Name+" in table "+c.Table
 		}
 		if f == dropped {
-			return why
+			return why, c
 		}
 	}
-	return ""
+	return "", nil
 }
 
 // run leads a packet through a chain.
@@ -323,20 +354,25 @@ func fieldOf(raw json.RawMessage, p packet) (any, answer) {
 	if json.Unmarshal(raw, &left) != nil {
 		return nil, perhaps
 	}
+	_, nfproto := p.family()
+	other := map[bool]string{false: "ip6", true: "ip"}[p.v6] // a header that this packet has not
 	switch {
 	case left.Payload != nil && left.Payload.Field == "dport":
 		if left.Payload.Protocol != "th" && left.Payload.Protocol != p.proto {
 			return nil, no
 		}
 		return float64(p.port), yes
+	case left.Payload != nil && left.Payload.Protocol == other:
+		return nil, no
 	case left.Payload != nil && left.Payload.Protocol == "ip" && left.Payload.Field == "protocol",
+		left.Payload != nil && left.Payload.Protocol == "ip6" && left.Payload.Field == "nexthdr",
 		left.Meta != nil && left.Meta.Key == "l4proto":
 		return p.proto, yes
-	case left.Payload != nil && slices.Contains([]string{"ip6", "icmp", "icmpv6", "sctp", "dccp"}, left.Payload.Protocol),
+	case left.Payload != nil && slices.Contains([]string{"icmp", "icmpv6", "sctp", "dccp"}, left.Payload.Protocol),
 		left.Payload != nil && (left.Payload.Protocol == "tcp" || left.Payload.Protocol == "udp") && left.Payload.Protocol != p.proto:
 		return nil, no
 	case left.Meta != nil && left.Meta.Key == "nfproto":
-		return "ipv4", yes
+		return nfproto, yes
 	case left.Meta != nil && (left.Meta.Key == "iifname" || left.Meta.Key == "iif"):
 		return elsewhere, yes
 	case left.Ct != nil && left.Ct.Key == "state":

@@ -13,6 +13,12 @@ func mustAddr(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 // compiled lets nft itself turn rules into JSON, without touching the kernel's.
 func compiled(t *testing.T, lines ...string) *ruleset {
 	t.Helper()
+	return compiledBy(t, "true", lines...)
+}
+
+// compiledBy is compiled after a shell script.
+func compiledBy(t *testing.T, script string, lines ...string) *ruleset {
+	t.Helper()
 	nft, err := exec.LookPath("nft")
 	if err != nil {
 		if nft, err = exec.LookPath("/usr/sbin/nft"); err != nil {
@@ -20,7 +26,7 @@ func compiled(t *testing.T, lines ...string) *ruleset {
 		}
 	}
 	// A network namespace of its own: root's, or one in a user namespace.
-	script := fmt.Sprintf("%s -f - && %s -j list ruleset", nft, nft)
+	script = fmt.Sprintf("{ %s; } && %s -f - && %s -j list ruleset", script, nft, nft)
 	cmd := exec.Command("unshare", "-rn", "sh", "-c", script)
 	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n"))
 	out, err := cmd.Output()
@@ -68,7 +74,7 @@ func TestFirewall(t *testing.T) {
 		{"the way out", "table inet filter {\nchain out { type filter hook output priority 0; policy drop; }\n}", ""},
 		{"a second table", chain("accept") + "\ntable ip late {\nchain in { type filter hook input priority 10; policy drop; }\n}", "table late"},
 	} {
-		got := compiled(t, c.rules).drops(packet{"tcp", 7411})
+		got, _ := compiled(t, c.rules).drops(packet{proto: "tcp", port: 7411})
 		if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
@@ -84,8 +90,37 @@ func FuzzRules(f *testing.F) {
 	f.Add([]byte(`{"nftables":[{"rule":{}}]}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if r, err := parseRules(raw); err == nil {
-			r.drops(packet{"tcp", 7411})
-			r.drops(packet{"udp", 0})
+			r.drops(packet{proto: "tcp", port: 7411})
+			r.drops(packet{proto: "udp", v6: true})
 		}
 	})
+}
+
+// What only IPv6 is led through says nothing of IPv4, and the other way round.
+func TestP04FirewallIPv6(t *testing.T) {
+	chain := func(family string, rules string) string {
+		return "table " + family + " t {\nchain in { type filter hook input priority 0; policy drop;\n" + rules + "\n}\n}"
+	}
+	for _, c := range []struct {
+		name, rules    string
+		drops4, drops6 bool
+	}{
+		{"ip6 alone", chain("ip6", ""), false, true},
+		{"ip alone", chain("ip", ""), true, false},
+		{"inet", chain("inet", ""), true, true},
+		{"inet, IPv4 let in", chain("inet", "meta nfproto ipv4 tcp dport 7411 accept"), false, true},
+		{"inet, IPv6 let in", chain("inet", "meta nfproto ipv6 tcp dport 7411 accept"), true, false},
+		{"inet, a header of IPv6", chain("inet", "ip6 nexthdr tcp accept"), true, false},
+		{"inet, a header of IPv4", chain("inet", "ip protocol tcp accept"), false, true},
+		{"neighbours are found", chain("ip6", "icmpv6 type { nd-neighbor-solicit, nd-router-advert } accept"), false, true},
+		{"from link-local", chain("ip6", "ip6 saddr fe80::/10 accept"), false, false}, // nobody knows from where
+		{"let in", chain("ip6", "udp dport 7410 accept\ntcp dport { 7411, 7443 } accept"), false, false},
+	} {
+		r := compiled(t, c.rules)
+		four, _ := r.drops(packet{proto: "tcp", port: 7411})
+		six, in := r.drops(packet{proto: "tcp", port: 7411, v6: true})
+		if (four != "") != c.drops4 || (six != "") != c.drops6 || c.drops6 && in == nil {
+			t.Errorf("%s: over IPv4 %q, over IPv6 %q", c.name, four, six)
+		}
+	}
 }

@@ -1,16 +1,18 @@
-// Package mdns answers on the LAN to one name below .local (RFC 6762), so that
-// people can type a name in place of an address.
+// Package mdns has one name below .local on the LAN (RFC 6762), so that people
+// can type a name in place of an address.
 //
-// What it promises: it speaks of that name only, with the addresses of the
-// interface that the question came in on and nothing else about the machine;
-// it sends nothing that nobody asked for; an answer is smaller than 512 bytes,
-// goes to the LAN's multicast group or, for simple askers, to a neighbour on
-// the same network; and it sends at most answersPerSecond, however many
-// questions come. It shares the port with other responders of the machine.
+// What it promises: before it answers to a name it asks whether another machine
+// has it, and takes the next one if so (sections 8 and 9); it speaks of that
+// name only, with the addresses of the interface that the question came in on
+// and nothing else about the machine; beside three questions and two
+// announcements for each name and interface it sends nothing that nobody asked
+// for; an answer is smaller than 512 bytes, goes to the LAN's multicast group
+// or, for simple askers, to a neighbour on the same network; and it sends at
+// most answersPerSecond, however many questions come. It shares the port with
+// other responders of the machine, and speaks over IPv4 and IPv6.
 //
-// It does not probe for its name (RFC 6762, section 8): the default name holds
-// a part of the node's identifier, and whoever gives two nodes one name gets
-// the address of either.
+// mdns.go runs it, claim.go decides whose a name is, message.go reads and
+// writes packets, wire.go has the sockets.
 package mdns
 
 import (
@@ -22,12 +24,10 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
-	"golang.org/x/net/ipv4"
-	"golang.org/x/sys/unix"
+	"golang.org/x/sync/errgroup"
 )
 
 // What the protocol fixes (RFC 6762, sections 3, 5.4, 6.7 and 10).
@@ -40,21 +40,30 @@ const (
 	maxQuestion = 9000 // bytes of a packet
 )
 
-var group = netip.AddrFrom4([4]byte{224, 0, 0, 251})
+var (
+	group4 = netip.AddrFrom4([4]byte{224, 0, 0, 251})
+	group6 = netip.MustParseAddr("ff02::fb")
+)
 
 // What we chose.
 const (
 	answersPerSecond = 20
 	maxAddrs         = 8                // in one answer
 	rejoin           = 15 * time.Second // between looks for new interfaces
+	maxHeard         = 16               // packets that wait; the kernel drops what is more
 )
 
-// A Responder answers to Name.
+// A Responder answers to Name, or to the next name if another machine has it.
 type Responder struct {
-	// Name is the whole name, as outrider-abcdef.local.
+	// Name is the whole name that is wanted, as outrider-abcdef.local.
 	Name string
-	Log  *slog.Logger
+	// Has is told the name whenever it changes: "" while none is ours.
+	Has func(name string)
+	Log *slog.Logger
 
+	claim   *claim
+	told    string
+	wires   []*wire
 	answers []time.Time // of the last second
 }
 
@@ -63,93 +72,159 @@ func (r *Responder) Run(ctx context.Context) error {
 	if r.Log == nil {
 		r.Log = slog.New(slog.DiscardHandler)
 	}
-	conn, err := listen(ctx)
-	if err != nil {
-		return fmt.Errorf("mdns: listen on %d/udp: %w", port, err)
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
-	p := ipv4.NewPacketConn(conn)
-	if err := p.SetControlMessage(ipv4.FlagInterface, true); err != nil {
-		return fmt.Errorf("mdns: learn interfaces of questions: %w", err)
-	}
-	_ = p.SetMulticastTTL(255) // RFC 6762, section 11: expected, no longer checked
-	joined := map[int]bool{}
-	for ctx.Err() == nil {
-		join(p, joined)
-		if err := conn.SetReadDeadline(time.Now().Add(rejoin)); err != nil {
-			break
-		}
-		if err := r.serve(p); err != nil && !errors.Is(err, net.ErrClosed) {
-			return fmt.Errorf("mdns: read: %w", err)
+	var errs []error
+	for _, open := range []func(context.Context) (*wire, error){wire4, wire6} {
+		if w, err := open(ctx); err != nil {
+			errs = append(errs, err)
+		} else {
+			r.wires = append(r.wires, w)
 		}
 	}
-	return nil
-}
-
-// listen shares the port with the machine's other responders.
-func listen(ctx context.Context) (net.PacketConn, error) {
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var opt error
-		err := c.Control(func(fd uintptr) {
-			opt = errors.Join(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
-				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
+	if len(r.wires) == 0 {
+		return fmt.Errorf("mdns: listen on %d/udp: %w", port, errors.Join(errs...))
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	in := make(chan heard, maxHeard)
+	for _, w := range r.wires {
+		stop := context.AfterFunc(ctx, func() { w.conn.Close() })
+		defer stop()
+		g.Go(func() error {
+			if err := w.listenTo(ctx, in); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("mdns: read: %w", err)
+			}
+			return nil
 		})
-		return errors.Join(err, opt)
-	}}
-	return lc.ListenPacket(ctx, "udp4", fmt.Sprintf("0.0.0.0:%d", port))
+	}
+	g.Go(func() error { r.serve(ctx, in); return nil })
+	return g.Wait()
 }
 
-// join enters the group on every interface that has it and was not seen
-// before. One that refuses is tried again.
-func join(p *ipv4.PacketConn, joined map[int]bool) {
-	ifis, err := net.Interfaces()
-	if err != nil {
+// serve holds the name until ctx ends.
+func (r *Responder) serve(ctx context.Context, in <-chan heard) {
+	r.claim = newClaim(r.Name, time.Now())
+	look := time.NewTicker(rejoin)
+	defer look.Stop()
+	r.join()
+	for {
+		r.act(time.Now())
+		r.tell()
+		next := time.NewTimer(rejoin)
+		if !r.claim.at.IsZero() {
+			next.Reset(max(0, time.Until(r.claim.at)))
+		}
+		select {
+		case h := <-in:
+			r.hear(h, time.Now())
+		case <-next.C:
+		case <-look.C:
+			r.join()
+		case <-ctx.Done():
+			next.Stop()
+			return
+		}
+		next.Stop()
+	}
+}
+
+// join looks for new interfaces. On a new one somebody else may have the name.
+func (r *Responder) join() {
+	fresh := false
+	for _, w := range r.wires {
+		fresh = w.join() || fresh
+	}
+	if fresh {
+		r.claim.restart(time.Now())
+	}
+}
+
+// tell passes the name on.
+func (r *Responder) tell() {
+	name := r.claim.name()
+	if name == r.told || name != "" && !r.claim.ours {
 		return
 	}
-	for _, ifi := range ifis {
-		if up := net.FlagUp | net.FlagMulticast; ifi.Flags&up != up || ifi.Flags&net.FlagLoopback != 0 {
-			delete(joined, ifi.Index)
-			continue
-		}
-		if !joined[ifi.Index] && (p.JoinGroup(&ifi, &net.UDPAddr{IP: group.AsSlice()}) == nil) {
-			joined[ifi.Index] = true
+	r.told = name
+	switch {
+	case name == "":
+		r.Log.Warn("the page's .local names are all taken on the LAN; it is reached by address", "tried", namesMost)
+	case r.claim.n > 1:
+		r.Log.Warn("the page's .local name belongs to another machine on the LAN; the next one is used", "number", r.claim.n)
+	}
+	if r.Has != nil {
+		r.Has(name)
+	}
+}
+
+// act sends what the claim wants sent, on every interface with its addresses.
+func (r *Responder) act(now time.Time) {
+	for do := r.claim.due(now); do != nothing; do = r.claim.due(now) {
+		for _, w := range r.wires {
+			for index := range w.joined {
+				has := addrs(networks(index))
+				b := probeFor(r.claim.name(), has)
+				if do == announce {
+					b = announcement(r.claim.name(), has)
+				}
+				if b == nil {
+					continue
+				}
+				if err := w.all(b, index); err != nil {
+					r.Log.Debug("mdns: a packet was not sent", "err", err)
+				}
+			}
 		}
 	}
 }
 
-// serve answers questions until the read deadline.
-func (r *Responder) serve(p *ipv4.PacketConn) error {
-	buf := make([]byte, maxQuestion)
-	for {
-		n, cm, src, err := p.ReadFrom(buf)
-		if err != nil {
-			if t, ok := errors.AsType[net.Error](err); ok && t.Timeout() {
-				return nil
-			}
-			return err
-		}
-		from, ok := src.(*net.UDPAddr)
-		if !ok || cm == nil {
-			continue
-		}
-		nets := networks(cm.IfIndex)
-		if !near(nets, from.AddrPort().Addr().Unmap()) {
-			continue
-		}
-		a, unicast := answer(buf[:n], r.Name, addrs(nets), from.Port != port)
-		if a == nil || !r.allow(time.Now()) {
-			continue
-		}
-		to := net.Addr(&net.UDPAddr{IP: group.AsSlice(), Port: port})
-		if unicast {
-			to = src
-		}
-		if _, err := p.WriteTo(a, &ipv4.ControlMessage{IfIndex: cm.IfIndex}, to); err != nil {
-			r.Log.Debug("mdns: an answer was not sent", "err", err)
-		}
+// hear takes a packet in: an answer of somebody who has the name, a probe of
+// somebody who wants it, or a question.
+func (r *Responder) hear(h heard, now time.Time) {
+	name, nets := r.claim.name(), networks(h.index)
+	if name == "" || !near(nets, h.from.Addr().WithZone("")) {
+		return
 	}
+	records, response := recordsOf(h.packet, name)
+	theirs := foreign(records, ownAddr)
+	switch {
+	case response && h.from.Port() == port && len(theirs) > 0: // others are to be ignored (section 6)
+		r.claim.conflict(now)
+		return
+	case response:
+		return
+	case len(theirs) > 0 && !r.claim.ours:
+		if won, differ := later(recordsFor(addrs(nets)), records); differ {
+			r.claim.tie(won, now)
+		}
+		return
+	case !r.claim.ours:
+		return
+	}
+	a, unicast := answer(h.packet, name, addrs(nets), h.from.Port() != port)
+	if a == nil || !r.allow(now) {
+		return
+	}
+	err := error(nil)
+	if unicast {
+		err = h.wire.write(a, h.index, net.UDPAddrFromAddrPort(h.from))
+	} else {
+		err = h.wire.all(a, h.index)
+	}
+	if err != nil {
+		r.Log.Debug("mdns: an answer was not sent", "err", err)
+	}
+}
+
+// ownAddr reports whether an address is this machine's: what another of its
+// interfaces says is heard as well.
+func ownAddr(a netip.Addr) bool {
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(list, func(n net.Addr) bool {
+		ip, ok := n.(*net.IPNet)
+		return ok && ip.IP.Equal(a.AsSlice())
+	})
 }
 
 // allow bounds the answers of any second.
@@ -255,21 +330,7 @@ func build(id uint16, asked dnsmessage.Question, name string, has []netip.Addr, 
 	if b.StartAnswers() != nil {
 		return nil
 	}
-	count := 0
-	for _, a := range has {
-		switch {
-		case a.Is4() && v4:
-			err = b.AResource(h, dnsmessage.AResource{A: a.As4()})
-		case a.Is6() && v6:
-			err = b.AAAAResource(h, dnsmessage.AAAAResource{AAAA: a.As16()})
-		default:
-			continue
-		}
-		if err != nil {
-			return nil
-		}
-		count++
-	}
+	count := put(&b, h, has, v4, v6)
 	out, err := b.Finish()
 	if err != nil || count == 0 {
 		return nil

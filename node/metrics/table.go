@@ -43,6 +43,14 @@ var Table = []Metric{
 	{"outrider_users", Gauge, []string{"state"}, "Users whose keys lie on this node: locked, unlocked."},
 	{"outrider_waiting_for_users_bundles", Gauge, nil, "Bundles that wait for locked users to log in."},
 
+	{"outrider_core_contacts", Gauge, nil, "1 while the core is in reach; 0 too when none is configured."},
+	{"outrider_core_last_reached_timestamp_seconds", Gauge, nil, "When the core was in reach last, in seconds since 1970; 0 if it never was."},
+	{"outrider_core_messages_total", Counter, []string{"outcome"}, "Messages to and from the core: stored there, found present, sent again, pulled from it."},
+	{"outrider_calls_running", Gauge, nil, "Calls of this node's users: those that ring, and those that are answered."},
+	{"outrider_calls_participants", Gauge, nil, "Participants whose media is connected to this node."},
+	{"outrider_calls_packets_forwarded_total", Counter, nil, "Sealed packets of calls that were handed on."},
+	{"outrider_calls_packets_dropped_total", Counter, nil, "Packets of calls that could not be handed on."},
+
 	{"outrider_memory_heap_bytes", Gauge, nil, "Memory of live and unswept objects, in bytes."},
 	{"outrider_memory_resident_bytes", Gauge, nil, "Resident memory of the process, in bytes."},
 	{"outrider_memory_limit_bytes", Gauge, nil, "Memory the runtime tries to stay below, in bytes; +Inf without a limit."},

@@ -108,7 +108,7 @@ func (a *app) verbs() []*cobra.Command {
 		a.initCmd(), a.upCmd(), a.networkCmd(), a.joinCmd(),
 		a.statusCmd(), a.peersCmd(), a.contactsCmd(), a.linksCmd(), a.linkCmd(), a.topCmd(), a.doctorCmd(), a.reportCmd(), a.pageCmd(),
 		a.userCmd(), a.admitCmd(), a.revokeCmd(), a.loginCmd(), a.logoutCmd(),
-		a.atakCmd(), a.sendCmd(), a.inboxCmd(), a.fileCmd(), a.locationCmd(), a.carryCmd(),
+		a.atakCmd(), a.sendCmd(), a.inboxCmd(), a.fileCmd(), a.locationCmd(), a.carryCmd(), a.coreCmd(), a.complianceCmd(),
 		a.messageCmd(), a.whyCmd(), a.retryCmd(), a.recallCmd(), a.failuresCmd(),
 		a.configCmd(), a.openCmd(), a.versionCmd(), a.completionCmd(), a.manCmd(), a.exitCodesCmd(),
 	}
@@ -117,7 +117,7 @@ func (a *app) verbs() []*cobra.Command {
 // prepare gives every command what all of them share.
 func prepare(cmd *cobra.Command) {
 	cmd.DisableFlagsInUseLine = true
-	if cmd.HasSubCommands() && cmd.HasParent() {
+	if cmd.HasSubCommands() && cmd.HasParent() && cmd.RunE == nil {
 		cmd.Args = cobra.ArbitraryArgs
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {

@@ -85,9 +85,13 @@ func (a *app) carry(ctx context.Context, folder string) error {
 	if d := m.Damage(); d != (carry.Damage{}) {
 		a.printf("The stick lost %d entries and %s since it was used last. Check it, and carry with another one too.\n", d.Frames, bytesText(d.Bytes))
 	}
+	if result.Full || m.Full() {
+		return &failure{exit: exitBusy, code: "medium_full", message: "the stick is full: not everything found room on it",
+			hint: "what crossed is safe; make room on the stick, or carry again once others have taken what is theirs", next: "outrider carry " + folder}
+	}
 	if !out.Complete {
-		return &failure{exit: exitBusy, code: "incomplete", message: "not everything could cross: the node or the stick has no room, or the contact was cut",
-			hint: "what did cross is safe; make room and repeat", next: "outrider carry " + folder}
+		return &failure{exit: exitBusy, code: "incomplete", message: "not everything could cross: the contact was cut",
+			hint: "what did cross is safe", next: "outrider carry " + folder}
 	}
 	a.printf("The stick can be taken out.\n")
 	return nil

@@ -46,7 +46,11 @@ func (a *app) client() (*client, error) {
 	}
 	c := &client{dir: dir, token: a.loadToken(dir)}
 	c.http = &http.Client{
-		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialSocket(ctx, dir) }},
+		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialSocket(ctx, dir) },
+			// On a connection used before, net/http would repeat a lost call unseen; sendOnce has to know.
+			DisableKeepAlives: true,
+		},
 		// The node sends nobody anywhere; a redirect would be a mistake.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

@@ -18,15 +18,22 @@ func (a *app) configCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "config",
 		GroupID: groupTool,
-		Short:   "Check and show this node's settings",
-		Long: `Config works on the settings file of the node's folder, ` + config.FileName + `, or on
-the one given with --file. It needs no running node.`,
-		Example: "  outrider config check\n  outrider config show\n  outrider config ports",
+		Short:   "This node's settings, and the network's signed policies",
+		Long: `Config has two subjects. Check, ports and show without an argument work on the
+settings file of the node's folder, ` + config.FileName + `, or on the one given with
+--file. New, push, apply, list and expire, and show with an argument, work on
+signed configs: what an admin decides for the users of the network. None of them
+needs a running node.`,
+		Example: "  outrider config check\n  outrider config new convoy --member bravo --files off --out convoy.orc\n  outrider config apply convoy.orc",
 	}
-	var path string
-	c.PersistentFlags().StringVar(&path, "file", "", "the settings file (default: "+config.FileName+" in the node's folder)")
-	c.AddCommand(a.configCheckCmd(&path), a.configShowCmd(&path), a.configPortsCmd(&path))
+	c.AddCommand(a.configCheckCmd(), a.configShowCmd(), a.configPortsCmd(),
+		a.configNewCmd(), a.configApplyCmd(), a.configPushCmd(), a.configListCmd(), a.configExpireCmd())
 	return c
+}
+
+// settingsFlag names the settings file.
+func settingsFlag(c *cobra.Command) *string {
+	return c.Flags().String("file", "", "the settings file (default: "+config.FileName+" in the node's folder)")
 }
 
 // loadConfig reads the settings; a node without a file has the defaults.
@@ -79,8 +86,9 @@ func mistakeText(m *config.Error) string {
 	return s
 }
 
-func (a *app) configCheckCmd(path *string) *cobra.Command {
-	return &cobra.Command{
+func (a *app) configCheckCmd() *cobra.Command {
+	var path *string
+	c := &cobra.Command{
 		Use:   "check",
 		Short: "Find mistakes before the node does",
 		Long: `Check reads the settings and reports every mistake with its line: unknown keys
@@ -108,6 +116,8 @@ with 9 when something is wrong.`,
 			return err
 		},
 	}
+	path = settingsFlag(c)
+	return c
 }
 
 // notOurs leaves out the ports that are busy because this very node has them.
@@ -132,17 +142,25 @@ func (a *app) showFindings(from string, found []config.Finding) {
 	}
 }
 
-func (a *app) configShowCmd(path *string) *cobra.Command {
+func (a *app) configShowCmd() *cobra.Command {
 	var defaults bool
+	var path *string
+	var f givenFlags
 	c := &cobra.Command{
-		Use:   "show",
-		Short: "Print the settings in force",
+		Use:   "show [LINK|FILE|-]",
+		Short: "Print the settings in force, or what a signed config would change",
 		Long: `Show prints every setting with its meaning, unit and default, as a settings file
-that can be edited. With --defaults it prints the file a new node starts with.`,
-		Example:     "  outrider config show\n  outrider config show --defaults > outrider.toml",
-		Args:        cobra.NoArgs,
-		Annotations: exits(exitMissing, exitSetup),
-		RunE: func(*cobra.Command, []string) error {
+that can be edited. With --defaults it prints the file a new node starts with.
+
+With a link, a file or - it verifies a signed config as apply does, says in plain
+words what it would change on this node, and changes nothing.`,
+		Example:     "  outrider config show\n  outrider config show --defaults > outrider.toml\n  outrider config show convoy.orc",
+		Args:        cobra.MaximumNArgs(1),
+		Annotations: exits(exitRefused, exitMissing, exitConflict, exitBusy, exitSetup),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return a.configGiven(cmd.Context(), args[0], f, "/v1/configs/read", a.showOpened)
+			}
 			c := config.Default()
 			if !defaults {
 				var err error
@@ -158,6 +176,8 @@ that can be edited. With --defaults it prints the file a new node starts with.`,
 		},
 	}
 	c.Flags().BoolVar(&defaults, "defaults", false, "the defaults, whatever the file says")
+	path = settingsFlag(c)
+	passwordFlag(c, &f.passwordFile, "password-file", "the signed config's password")
 	return c
 }
 
@@ -178,8 +198,9 @@ func settingsJSON(c config.Config) map[string][]settingJSON {
 	return map[string][]settingJSON{"settings": out}
 }
 
-func (a *app) configPortsCmd(path *string) *cobra.Command {
-	return &cobra.Command{
+func (a *app) configPortsCmd() *cobra.Command {
+	var path *string
+	c := &cobra.Command{
 		Use:   "ports",
 		Short: "The port table, and the firewall lines for it",
 		Long: `Ports prints every port this node uses or has reserved, and the nftables or ufw
@@ -212,4 +233,6 @@ commands that let other nodes in. The README's table is this one.`,
 			return a.werr
 		},
 	}
+	path = settingsFlag(c)
+	return c
 }

@@ -13,6 +13,7 @@ import (
 	"outrider/node/api"
 	"outrider/node/config"
 	"outrider/node/doctor"
+	"outrider/node/position"
 	"outrider/node/report"
 )
 
@@ -96,6 +97,10 @@ func mistakesOf(err error) (out []string) {
 func folderOf(dir string) doctor.Folder {
 	g := node.Look(dir)
 	f := doctor.Folder{Network: g.Network || g.Unread, Enrolled: g.Enrolled || g.Unread, Seeds: g.Seeds, Floor: g.Floor, Why: g.Damage}
+	f.PolicyDamage = g.PolicyDamage
+	for _, p := range g.Policies {
+		f.Policies = append(f.Policies, doctor.Policy{Group: p.Group, Version: p.Sequence, Seen: p.Seen, Source: p.Source.String(), Expires: p.Expires, Conflict: len(p.Against) > 0})
+	}
 	switch {
 	case g.Absent:
 		f.State = doctor.Absent
@@ -125,7 +130,22 @@ func (a *app) runningNode(ctx context.Context, dir string) doctor.Running {
 	}
 	r.Answers, r.Version, r.Uptime, r.Enrolled = true, h.Version, time.Duration(h.UptimeS)*time.Second, h.Enrolled
 	r.Peers, r.Foreign, r.Last = h.PeersKnown, h.Foreign, h.ForeignLast
+	r.Core, r.TAKRefused = a.coreOf(ctx), h.TAKRefused
+	r.Position = a.receiverOf(ctx)
+	for _, h := range h.Archives {
+		r.Archives = append(r.Archives, doctor.Archive{Reader: h.Reader, Keys: h.Keys, Here: h.Here, Waiting: h.Waiting, Oldest: h.Oldest, Folder: h.Folder, Seen: h.Seen})
+	}
 	return r
+}
+
+// receiverOf asks the running node for its position receiver.
+func (a *app) receiverOf(ctx context.Context) doctor.Position {
+	own := a.whereHere(ctx)
+	p := doctor.Position{State: position.State(own.State), Fixed: -1}
+	if own.Fix != nil {
+		p.Fixed = time.Duration(own.Fix.AgeS) * time.Second
+	}
+	return p
 }
 
 // healthOf asks the running node for its figures.
@@ -138,4 +158,19 @@ func (a *app) healthOf(ctx context.Context) (h api.Health, err error) {
 	defer cancel()
 	_, err = c.call(ctx, http.MethodGet, "/v1/health", nil, &h)
 	return h, err
+}
+
+// coreOf asks the running node for its way to the core.
+func (a *app) coreOf(ctx context.Context) (out doctor.Core) {
+	c, err := a.client()
+	if err != nil {
+		return out
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	var s coreStatus
+	if _, err := c.call(ctx, http.MethodGet, "/v1/core", nil, &s); err != nil || !s.Configured {
+		return out
+	}
+	return doctor.Core{Told: true, Up: s.Up, Code: s.Code, Error: s.Error, Since: s.Reached, Skew: time.Duration(s.SkewS) * time.Second, Full: s.Full}
 }

@@ -66,7 +66,7 @@ func usageError(format string, args ...any) error {
 // more than the HTTP status does.
 func exitFor(status int, code string) exitCode {
 	switch {
-	case code == "bad_password" || code == "bad_link" || code == "bad_words" || code == "bad_code":
+	case code == "bad_password" || code == "bad_link" || code == "bad_config" || code == "bad_words" || code == "bad_code":
 		return exitRefused
 	case status == http.StatusUnauthorized:
 		return exitLogin

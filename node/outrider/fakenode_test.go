@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"outrider/mesh/bundle"
+	"outrider/mesh/crowd"
 	"outrider/mesh/identity"
 	"outrider/node/api"
 	"outrider/node/chat"
@@ -54,7 +55,7 @@ func startNode(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Setenv("PAGEPORT", port)
 	accounts := &fakeAccounts{}
-	s := api.New(api.Config{Socket: ln, Pages: []api.Page{{Listener: page}}, Chat: n, Node: n, Provision: n, Accounts: accounts, Door: accounts, ATAK: fakeATAK{}, Position: &fakePosition{}, Hub: n.hub})
+	s := api.New(api.Config{Socket: ln, Pages: []api.Page{{Listener: page}}, Chat: n, Node: n, Provision: n, Accounts: accounts, Door: accounts, ATAK: fakeATAK{}, Position: &fakePosition{}, Core: fakeCore{}, Configs: fakeConfigs{}, Hub: n.hub})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -65,6 +66,7 @@ func startNode(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 type fakeNode struct {
+	fakeArchive
 	hub         *api.Hub
 	full, alone bool
 
@@ -100,6 +102,10 @@ func (n *fakeNode) Hosted() []chat.Hosted {
 
 func (n *fakeNode) Status(context.Context) api.Status {
 	st := api.Status{Node: nodeA, Name: "alpha", Version: "1.2.3", Uptime: 90 * time.Second, Bundles: 3, Bytes: 4096, LimitBytes: 2e9, Contacts: 1}
+	st.Refused = []crowd.Report{
+		{Listener: "page"}, {Listener: "mesh", Refused: 14},
+		{Listener: "metrics", Refused: 210, Offenders: []crowd.Offender{{Who: "uid 1000", Refused: 210, Last: aTime}}},
+	}
 	if !n.alone {
 		st.Network, st.NetworkName = identity.NetworkID{5}, "eagle"
 	}
@@ -331,6 +337,16 @@ func (u *fakeUser) Files(context.Context, chat.MessageID, int) (out []chat.Messa
 	ms, err := u.list()
 	for _, m := range ms {
 		if m.File != nil {
+			out = append(out, m)
+		}
+	}
+	return out, err
+}
+
+func (u *fakeUser) Places(context.Context) (out []chat.Message, err error) {
+	ms, err := u.list()
+	for _, m := range ms {
+		if m.Location != nil && !m.Out {
 			out = append(out, m)
 		}
 	}

@@ -24,11 +24,13 @@ func (*fakePosition) Here() (chat.Location, bool) {
 	return chat.Location{Lat: 48.137154, Lon: 11.576124, AccuracyM: 7, Fix: &chat.Fix{At: aTime, Holds: time.Minute}}, true
 }
 
-func (p *fakePosition) ShareLive(_ context.Context, _, to identity.UserID, span, every time.Duration) (chat.LiveShare, error) {
-	l := chat.LiveShare{To: chat.Person{ID: to, Name: hostile}, Until: aTime.Add(span), Every: every}
+func (p *fakePosition) ShareLive(_ context.Context, _ identity.UserID, d chat.LiveDraft) (chat.LiveShare, error) {
+	l := chat.LiveShare{To: chat.Person{ID: d.To, Name: hostile}, Until: aTime.Add(d.Span), Every: d.Every, Source: d.Source, Place: d.Place}
 	p.live = append(p.live, l)
 	return l, nil
 }
+
+func (*fakePosition) Moved(identity.UserID, position.Fix) error { return nil }
 
 func (p *fakePosition) LiveShares(context.Context, identity.UserID) ([]chat.LiveShare, error) {
 	return p.live, nil

@@ -81,6 +81,7 @@ func (a *app) sendFile(ctx context.Context, to, path, name string, f sendFlags) 
 	if err != nil {
 		return err
 	}
+	a.archiveNotice(ctx, c)
 	var raw []byte
 	tried := false
 	err = c.sendOnce(ctx, f.once, func() error {

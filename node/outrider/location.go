@@ -48,9 +48,10 @@ Put -- before a negative latitude, so that it is not taken for a flag.
 With --here the position is this node's own. With --live it is sent again and
 again for that time, each one in place of the one before; it goes on after a
 restart of the node as soon as you have logged in, and ends by itself or with
-outrider location stop.`,
+outrider location stop. A position given by hand with --live goes once and
+holds until the end.`,
 		Example: "  outrider location share bravo 48.13743 11.57549 --accuracy 5 --note \"rally point\"\n  outrider location share bravo -- -33.85678 151.21530\n" +
-			"  outrider location share bravo --here\n  outrider location share bravo --live 30m --every 1m",
+			"  outrider location share bravo --here\n  outrider location share bravo --live 30m --every 1m\n  outrider location share bravo 48.13743 11.57549 --live 8h",
 		Args:        cobra.RangeArgs(1, 3),
 		Annotations: exits(exitNotRunning, exitLogin, exitMissing, exitConflict, exitBusy),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -61,16 +62,18 @@ outrider location stop.`,
 	c.Flags().Float64Var(&f.accuracy, "accuracy", 0, "radius of uncertainty in metres")
 	c.Flags().StringVar(&f.note, "note", "", "a few words to go with it")
 	c.Flags().BoolVar(&f.here, "here", false, "send where this node is")
-	c.Flags().StringVar(&f.live, "live", "", "send where this node is for this time, 1m to 24h")
+	c.Flags().StringVar(&f.live, "live", "", "share for this time, 10s to 24h: where this node is, or LAT LON")
 	c.Flags().StringVar(&f.every, "every", "", "with --live: how often, 10s to 1h (default 1m)")
 	return c
 }
 
 func (a *app) shareLocation(ctx context.Context, args []string, f shareFlags) error {
-	own := f.here || f.live != ""
+	own := f.here || f.live != "" && len(args) == 1
 	switch {
 	case own && len(args) != 1:
-		return usageError("--here and --live send where this node is: name only whom to send it to")
+		return usageError("--here sends where this node is: name only whom to send it to")
+	case f.here && f.live != "":
+		return usageError("--live without LAT LON sends where this node is: leave out --here")
 	case !own && len(args) != 3:
 		return usageError("name whom to send it to, the latitude and the longitude; or use --here")
 	case own && f.accuracy != 0:
@@ -78,7 +81,7 @@ func (a *app) shareLocation(ctx context.Context, args []string, f shareFlags) er
 	case f.every != "" && f.live == "":
 		return usageError("--every goes with --live")
 	case f.live != "":
-		return a.shareLive(ctx, args[0], f)
+		return a.shareLive(ctx, args, f)
 	}
 	precedence, ttl, err := f.send.parse()
 	if err != nil {
@@ -130,19 +133,39 @@ type liveShare struct {
 	To     person    `json:"to"`
 	Until  time.Time `json:"until"`
 	EveryS int64     `json:"every_s"`
+	Source string    `json:"source"`
+}
+
+// what a share sends, in words.
+func (l liveShare) what() string {
+	every := time.Duration(l.EveryS) * time.Second
+	switch l.Source {
+	case "entered":
+		return "the typed position"
+	case "device":
+		return fmt.Sprintf("your device's position every %v", every)
+	}
+	return fmt.Sprintf("this node's position every %v", every)
 }
 
 const livePath = "/v1/locations/live"
 
-func (a *app) shareLive(ctx context.Context, to string, f shareFlags) error {
+func (a *app) shareLive(ctx context.Context, args []string, f shareFlags) error {
 	if f.send.precedence != "" || f.send.ttl != "" || f.send.once != "" || f.note != "" {
 		return usageError("--live takes no --precedence, --ttl, --once or --note")
 	}
 	span, err := parseDuration(f.live)
-	if err != nil || span < time.Minute || span > 24*time.Hour {
-		return usageError("--live %q: want a time from 1m to 24h", shorten(f.live))
+	if err != nil || span < 10*time.Second || span > 24*time.Hour {
+		return usageError("--live %q: want a time from 10s to 24h", shorten(f.live))
 	}
-	in := map[string]any{"to": to, "for_s": int64(span / time.Second)}
+	in := map[string]any{"to": args[0]}
+	if len(args) == 3 {
+		if in, err = typed(args, f.accuracy); err != nil {
+			return err
+		}
+		in["source"] = "entered"
+	}
+	in["for_s"] = int64(span / time.Second)
 	if f.every != "" {
 		every, err := parseDuration(f.every)
 		if err != nil || every < 10*time.Second || every > time.Hour {
@@ -152,7 +175,7 @@ func (a *app) shareLive(ctx context.Context, to string, f shareFlags) error {
 	}
 	var l liveShare
 	return a.do(ctx, http.MethodPost, livePath, in, &l, func() {
-		a.printf("%s gets this node's position every %v until %s\n", clean(l.To.label()), time.Duration(l.EveryS)*time.Second, when(l.Until))
+		a.printf("%s gets %s until %s\n", clean(l.To.label()), l.what(), when(l.Until))
 	})
 }
 
@@ -169,9 +192,9 @@ func (a *app) locationLiveCmd() *cobra.Command {
 			return a.do(cmd.Context(), http.MethodGet, livePath, nil, &out, func() {
 				rows := [][]string{}
 				for _, l := range out.Shares {
-					rows = append(rows, []string{l.To.label(), (time.Duration(l.EveryS) * time.Second).String(), when(l.Until)})
+					rows = append(rows, []string{l.To.label(), l.what(), when(l.Until)})
 				}
-				a.tableOr("nobody gets your position", []string{"TO", "EVERY", "UNTIL"}, rows)
+				a.tableOr("nobody gets your position", []string{"TO", "WHAT", "UNTIL"}, rows)
 			})
 		},
 	}
@@ -182,7 +205,7 @@ func (a *app) locationStopCmd() *cobra.Command {
 		Use:   "stop [TO]",
 		Short: "End live shares",
 		Long: `Stop ends the live share with a user, or all of them. The last position that was
-sent stays with its reader, marked as old once its time is over.`,
+sent goes once more, marked as the last, and stays with its reader.`,
 		Example:     "  outrider location stop bravo\n  outrider location stop",
 		Args:        cobra.MaximumNArgs(1),
 		Annotations: exits(exitNotRunning, exitLogin, exitMissing),
@@ -289,6 +312,13 @@ func (a *app) showPlace(l location, own ownPosition, now time.Time) {
 			old = ", out of date"
 		}
 		a.printf("%-11s %s ago%s\n", "age", span(now.Sub(l.Time)), old)
+	}
+	switch {
+	case l.LiveUntil.IsZero():
+	case now.Before(l.LiveUntil):
+		a.printf("%-11s until %s\n", "live", when(l.LiveUntil))
+	default:
+		a.printf("%-11s the share has ended\n", "live")
 	}
 	if f := own.Fix; f != nil {
 		metres, bearing := position.Between(f.Lat, f.Lon, l.Lat, l.Lon)

@@ -219,6 +219,8 @@ func (*fakeProvisioner) AddUser(_ context.Context, dir string, u newUser) (invit
 		Expires: aTime.Add(time.Duration(u.TTLHours) * time.Hour), Addrs: u.Addrs}, nil
 }
 
+func (f *fakeProvisioner) CanCreate(dir string) error { return f.CanInvite(dir) }
+
 func (*fakeProvisioner) CanInvite(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, "state")); err != nil {
 		return &failure{exit: exitMissing, code: codeNoNode, message: "no node in this folder", next: "outrider init"}
@@ -337,7 +339,7 @@ func TestExamplesParse(t *testing.T) {
 				words = words[i+1:]
 			}
 			for i, w := range words {
-				if w == "|" || w == ">" || w == "<" {
+				if w == "|" || w == ">" || w == ">>" || w == "<" {
 					words = words[:i]
 					break
 				}
@@ -351,10 +353,10 @@ func TestExamplesParse(t *testing.T) {
 			if err == nil {
 				err = found.ParseFlags(rest)
 			}
-			if err == nil && found.Args != nil && !found.HasSubCommands() {
+			if err == nil && found.Args != nil {
 				err = found.Args(found, found.Flags().Args())
 			}
-			if err != nil || found.HasSubCommands() {
+			if err != nil || !found.Runnable() {
 				t.Errorf("%s: example %q: %v", c.CommandPath(), line, err)
 			}
 		}

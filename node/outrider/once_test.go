@@ -28,6 +28,10 @@ type losing struct {
 }
 
 func (l *losing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet { // what is asked beside, not an act
+		w.WriteHeader(http.StatusNotFound)
+		return
+	}
 	b, _ := io.ReadAll(r.Body)
 	l.mu.Lock()
 	defer l.mu.Unlock()

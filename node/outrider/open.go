@@ -21,7 +21,8 @@ func (a *app) openCmd() *cobra.Command {
 		Long: `Open looks at a link that a browser or mail program handed over (the desktop
 registers it for outrider:// links) and says what to type. It changes nothing: a
 link brings this machine into a network only by "outrider join", with the
-password that goes with it.`,
+password that goes with it, and a signed config is put in force only by "outrider
+config apply".`,
 		Example:     "  outrider open 'outrider://c/#...'",
 		Args:        cobra.ExactArgs(1),
 		Annotations: exits(),
@@ -54,6 +55,9 @@ func (a *app) openLink(link string) error {
 	if err != nil {
 		return err
 	}
+	if deeplink.IsUpdate(frame) {
+		return a.openUpdate(link, dir)
+	}
 	_, serr := os.Stat(filepath.Join(dir, "state"))
 	here := serr == nil
 	if a.json {
@@ -66,6 +70,17 @@ func (a *app) openLink(link string) error {
 		a.printf("There is no node in %s yet; join makes one.", clean(dir))
 	}
 	a.printf(" To do that, type:\n\n  outrider join '%s'\n\n", clean(link))
+	return a.werr
+}
+
+// openUpdate explains a signed config.
+func (a *app) openUpdate(link, dir string) error {
+	if a.json {
+		return a.emit(map[string]any{"link": link, "dir": dir, "next": "outrider config apply"})
+	}
+	a.printf("This link is no join: it holds what an admin decides for the users of a network,\nfor nodes that are in that network already.\n\n")
+	a.printf("To see what it would change on the node in %s, and then to apply it, type:\n\n", clean(dir))
+	a.printf("  outrider config show '%s'\n  outrider config apply '%s'\n\n", clean(link), clean(link))
 	return a.werr
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -51,14 +52,23 @@ func seen(t *testing.T, master *os.File, all *strings.Builder, text string) {
 
 func onTerminal(t *testing.T) (cmd *exec.Cmd, master, slave *os.File) {
 	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "state"), nil, 0o600); err != nil { // a node
+		t.Fatal(err)
+	}
 	master, slave = openTerminal(t)
 	cmd = exec.Command("outrider", "network", "create", "eagle") // the test program, see TestMain
-	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "OUTRIDER_DIR="+t.TempDir())
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0", "OUTRIDER_DIR="+dir)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	late := time.AfterFunc(time.Minute, func() { // a read of the terminal ends when nobody holds its other end
+		_ = cmd.Process.Kill()
+		slave.Close()
+	})
+	t.Cleanup(func() { late.Stop() })
 	return cmd, master, slave
 }
 

@@ -28,6 +28,8 @@ type provisioner interface {
 	// CreateNetwork founds a network whose admin keys lie on this node, sealed
 	// under the password.
 	CreateNetwork(ctx context.Context, dir, name, preset string, adminPassword []byte) (networkInfo, error)
+	// CanCreate says why CreateNetwork would be refused whatever the password.
+	CanCreate(dir string) error
 	// AddUser issues a user while no node runs on dir; a running one is asked
 	// through its socket.
 	AddUser(ctx context.Context, dir string, u newUser) (invitation, error)
@@ -156,6 +158,9 @@ how long messages live and are carried: standard 30 days, lean 6, opsec 3.`,
 			}
 			dir, err := a.dir()
 			if err != nil {
+				return err
+			}
+			if err := provision.CanCreate(dir); err != nil {
 				return err
 			}
 			password, err := a.newPassword(cmd.Context(), passwordFile, "New admin password")

@@ -142,6 +142,7 @@ func (a *app) post(ctx context.Context, path, once string, in any) error {
 	if err != nil {
 		return err
 	}
+	a.archiveNotice(ctx, c)
 	var raw json.RawMessage
 	err = c.sendOnce(ctx, once, func() (err error) {
 		raw, err = c.call(ctx, http.MethodPost, path, in, &m)

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,7 +23,8 @@ func (a *app) statusCmd() *cobra.Command {
 		GroupID: groupNode,
 		Short:   "How the node is doing",
 		Long: `Status tells who this node is, whom it is in contact with now, how full its
-store is, and whether the core can be reached or when it last could.`,
+store is, whether the core can be reached or when it last could, and how many
+were turned away at which of its ports; outrider peers names them.`,
 		Example:     "  outrider status\n  outrider status --json",
 		Args:        cobra.NoArgs,
 		Annotations: exits(exitNotRunning),
@@ -41,6 +45,9 @@ func (a *app) showStatus(s status) {
 	a.printf("contact  %s\n", clean(s.Banner.text()))
 	a.printf("store    %s, %s of %s\n", plural(int(s.Store.Bundles), "bundle", "bundles"), bytesText(s.Store.Bytes), bytesText(s.Store.LimitBytes))
 	a.printf("running  %s, version %s\n", time.Duration(s.UptimeS)*time.Second, clean(s.Version))
+	if r := refusedText(s.Refused); r != "" {
+		a.printf("refused  %s\n", clean(r))
+	}
 	for _, w := range s.Warnings {
 		a.printf("warning  %s\n         %s\n", clean(w.Message), clean(w.Hint))
 	}
@@ -54,6 +61,19 @@ func (a *app) showStatus(s status) {
 		}
 		a.printf("user     %s, %s\n", clean(u.Name), locked)
 	}
+}
+
+// refusedText says how many were turned away where, the most first.
+func refusedText(at map[string]uint64) string {
+	var out []string
+	names := slices.Collect(maps.Keys(at))
+	slices.SortFunc(names, func(x, y string) int { return cmp.Or(cmp.Compare(at[y], at[x]), cmp.Compare(x, y)) })
+	for _, name := range names {
+		if at[name] > 0 {
+			out = append(out, fmt.Sprintf("%d at %s", at[name], name))
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // text is the banner in words (features.md M16).

@@ -61,9 +61,10 @@ type location struct {
 	AccuracyM float64 `json:"accuracy_m"`
 	Note      string  `json:"note"`
 
-	MGRS    string    `json:"mgrs"`
-	Time    time.Time `json:"time"` // when the sender was there; zero: unknown
-	StaleAt time.Time `json:"stale_at"`
+	MGRS      string    `json:"mgrs"`
+	Time      time.Time `json:"time"` // when the sender was there; zero: unknown
+	StaleAt   time.Time `json:"stale_at"`
+	LiveUntil time.Time `json:"live_until"`
 }
 
 type conversation struct {
@@ -134,7 +135,8 @@ type status struct {
 		Bytes      int64 `json:"bytes"`
 		LimitBytes int64 `json:"limit_bytes"`
 	} `json:"store"`
-	Banner   banner `json:"banner"`
+	Banner   banner            `json:"banner"`
+	Refused  map[string]uint64 `json:"refused"`
 	Warnings []struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`

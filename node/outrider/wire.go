@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"outrider/mesh/identity"
@@ -87,7 +88,12 @@ func (local) AddUser(ctx context.Context, dir string, u newUser) (inv invitation
 	})
 }
 
-func (local) CanInvite(dir string) error {
+func (local) CanInvite(dir string) error { return looked(dir, node.CanInvite) }
+
+func (local) CanCreate(dir string) error { return looked(dir, node.CanCreate) }
+
+// looked asks a folder before anybody is asked for a password.
+func looked(dir string, can func(*node.Home) error) error {
 	if _, err := os.Stat(filepath.Join(dir, "state")); errors.Is(err, os.ErrNotExist) {
 		return setupError(node.ErrNotInitialised) // and leave no lock file of ours there
 	}
@@ -95,7 +101,7 @@ func (local) CanInvite(dir string) error {
 	if err != nil {
 		return setupError(err)
 	}
-	return setupError(errors.Join(node.CanInvite(h), h.Close()))
+	return setupError(errors.Join(can(h), h.Close()))
 }
 
 func (local) Join(ctx context.Context, dir string, j joinRequest) (done joined, err error) {
@@ -164,7 +170,7 @@ func setupError(err error) error {
 	}
 	for _, e := range setupErrors {
 		if errors.Is(err, e.is) {
-			return &failure{exit: e.exit, code: e.code, message: err.Error(), next: e.next}
+			return &failure{exit: e.exit, code: e.code, message: strings.TrimSuffix(err.Error(), ": "+chat.ErrInvalid.Error()), next: e.next}
 		}
 	}
 	return &failure{exit: exitSetup, code: "setup", message: fmt.Sprint(err)}

@@ -71,7 +71,9 @@ func (h *handout) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch r.URL.Path {
 	case "/":
-		h.instructions(w, r)
+		h.instructions(w, r, language(r.Header.Get("Accept-Language")))
+	case "/de", "/en":
+		h.instructions(w, r, r.URL.Path[1:])
 	case PathDER:
 		attach(w, r, "application/x-x509-ca-cert", "outrider-ca.crt", h.ca.DER())
 	case PathPEM:
@@ -103,9 +105,9 @@ func send(w http.ResponseWriter, r *http.Request, body []byte) {
 }
 
 // instructions is the page for people.
-func (h *handout) instructions(w http.ResponseWriter, r *http.Request) {
+func (h *handout) instructions(w http.ResponseWriter, r *http.Request, lang string) {
 	var b bytes.Buffer
-	err := installPages.ExecuteTemplate(&b, language(r.Header.Get("Accept-Language"))+".html", map[string]any{
+	err := installPages.ExecuteTemplate(&b, lang+".html", map[string]any{
 		"Style": template.CSS(style), "Name": h.ca.Name(), "Fingerprint": lines(h.ca.Fingerprint()), "Pages": h.pages(),
 		"DER": PathDER, "PEM": PathPEM, "Profile": PathProfile,
 	})

@@ -9,7 +9,7 @@ import (
 
 // The page and the node give the same references: both are held against
 // GeographicLib's GeoConvert.
-func TestMGRSAgainstGeographicLib(t *testing.T) {
+func TestL01MGRSAgainstGeographicLib(t *testing.T) {
 	data, err := os.ReadFile("../../field-tests/browser/testdata/mgrs.txt")
 	if err != nil {
 		t.Fatal(err)

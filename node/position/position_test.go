@@ -25,7 +25,7 @@ func near(t *testing.T, what string, got, want, within float64) {
 	}
 }
 
-func TestMGRSRefusesPolesAndNonsense(t *testing.T) {
+func TestL01MGRSRefusesPolesAndNonsense(t *testing.T) {
 	for _, p := range [][2]float64{{84, 0}, {90, 0}, {-80.0001, 10}, {-90, 0}} {
 		if _, err := MGRS(p[0], p[1]); !errors.Is(err, ErrPolar) {
 			t.Errorf("%v: %v", p, err)
@@ -62,7 +62,7 @@ func TestUTMStepsHaveTheRightLength(t *testing.T) {
 	}
 }
 
-func TestBetween(t *testing.T) {
+func TestL01Between(t *testing.T) {
 	d, b := Between(0, 0, 0, 1)
 	near(t, "a degree of the equator", d, 111195.08, 0.01)
 	near(t, "east", b, 90, 1e-9)
@@ -86,7 +86,7 @@ const (
 	rmcLine = "$GPRMC,123519,A,4807.038,N,01131.000,E,022.4,084.4,230394,003.1,W*6A"
 )
 
-func TestNMEA(t *testing.T) {
+func TestL01NMEA(t *testing.T) {
 	now := time.Now()
 	var r nmea
 	f, ok, err := r.line([]byte(ggaLine+"\r"), now)
@@ -121,7 +121,7 @@ func sum(body string) string {
 	return fmt.Sprintf("$%s*%02X", body, x)
 }
 
-func TestNMEARefuses(t *testing.T) {
+func TestL01NMEARefuses(t *testing.T) {
 	long := sum("GPGGA,123519,4807.038,N,01131.000,E,1,08,0.9,545.4,M,46.9,M,," + strings.Repeat("0", maxSentence))
 	for _, s := range []string{
 		"", "$", "$*00", "garbage", strings.Replace(ggaLine, "*47", "*46", 1), strings.Replace(ggaLine, "*47", "", 1), strings.Replace(ggaLine, "$", "!", 1), long,
@@ -151,7 +151,7 @@ const (
 	gpsdFix   = `{"class":"TPV","device":"/dev/ttyACM0","mode":3,"time":"2026-03-04T05:06:07.000Z","ept":0.005,"lat":48.137154,"lon":11.576124,"altHAE":565.1,"altMSL":519.0,"epx":3.0,"epy":4.0,"epv":9.2,"track":84.4,"magtrack":88.0,"speed":1.5,"climb":0.0,"eph":6.5}`
 )
 
-func TestGPSD(t *testing.T) {
+func TestL01GPSD(t *testing.T) {
 	now := time.Now()
 	f, ok, err := parseGPSD([]byte(gpsdFix), now)
 	if err != nil || !ok || f.Lat != 48.137154 || f.Lon != 11.576124 || f.AccuracyM != 6.5 || f.AltitudeM != 565.1 || f.CourseDeg != 84.4 || f.SpeedMS != 1.5 || f.At != now {
@@ -198,7 +198,7 @@ func waitFix(t *testing.T, s *Source, is func(Fix) bool) Fix {
 	return Fix{}
 }
 
-func TestSourceReadsGPSDAndConnectsAgain(t *testing.T) {
+func TestL01SourceReadsGPSDAndConnectsAgain(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -230,7 +230,7 @@ func TestSourceReadsGPSDAndConnectsAgain(t *testing.T) {
 	c2.Close()
 }
 
-func TestSourceReadsASerialDevice(t *testing.T) {
+func TestL01SourceReadsASerialDevice(t *testing.T) {
 	master, slave := openPTY(t)
 	s := runSource(t, Options{Device: slave})
 	end := time.Now().Add(30 * time.Second)
@@ -265,7 +265,7 @@ func openPTY(t *testing.T) (*os.File, string) {
 	return m, fmt.Sprintf("/dev/pts/%d", n)
 }
 
-func TestSourceWithoutReceiver(t *testing.T) {
+func TestL01SourceWithoutReceiver(t *testing.T) {
 	if s := runSource(t, Options{}); s.State() != Off {
 		t.Error(s.State())
 	}

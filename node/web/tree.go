@@ -43,6 +43,7 @@ type asset struct {
 	etag, etagZipped string
 	mime, cache      string
 	part             bool // a script or style, which is nothing by itself
+	worker           bool // a script that runs by itself
 }
 
 // A tree is the page: assets by URL path. It does not change once loaded.
@@ -119,12 +120,13 @@ func treeHash(files map[string][]byte) string {
 }
 
 // preloads links every module but the entry, which the document names itself,
-// and the languages other than English, which are fetched when asked for.
+// the languages other than English, and calls and the map, which are fetched
+// when asked for.
 func preloads(files map[string][]byte) []byte {
 	var names []string
 	for name := range files {
 		lang := strings.HasPrefix(name, "lang/") && name != "lang/en.mjs"
-		if path.Ext(name) == ".mjs" && name != "app.mjs" && !lang && !strings.HasPrefix(name, "door/") {
+		if path.Ext(name) == ".mjs" && name != "app.mjs" && !lang && !strings.HasPrefix(name, "door/") && !strings.HasPrefix(name, "call/") && !strings.HasPrefix(name, "map/") {
 			names = append(names, name)
 		}
 	}
@@ -147,7 +149,7 @@ func newAsset(name string, data []byte, cache string) (*asset, error) {
 	sum := sha256.Sum256(data)
 	tag := hex.EncodeToString(sum[:12])
 	data = lean(name, data)
-	a := &asset{part: partTypes[path.Ext(name)], raw: data, etag: `"` + tag + `"`, etagZipped: `"` + tag + `-gz"`, mime: mime, cache: cache}
+	a := &asset{part: partTypes[path.Ext(name)], worker: path.Base(name) == "worker.mjs", raw: data, etag: `"` + tag + `"`, etagZipped: `"` + tag + `-gz"`, mime: mime, cache: cache}
 	zipped, err := zip(data)
 	if err != nil {
 		return nil, fmt.Errorf("web: load %s: %v", name, err)

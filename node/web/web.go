@@ -34,8 +34,12 @@ var static embed.FS
 
 // CSP is the content security policy of the page. Nothing inline, nothing from
 // elsewhere; blob: is allowed for pictures the user asked to preview.
-const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; " +
+const CSP = "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self'; img-src 'self' blob:; " +
 	"connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// WorkerCSP is the policy of the worker that seals calls: a worker has its own,
+// and this one may load its module and nothing else.
+const WorkerCSP = "default-src 'none'; script-src 'self'"
 
 const (
 	cacheIndex     = "no-cache"
@@ -64,7 +68,7 @@ func Headers(h http.Header) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Permissions-Policy", "geolocation=(self), camera=(), microphone=(), usb=(), serial=()")
+	h.Set("Permissions-Policy", "geolocation=(self), camera=(), microphone=(self), usb=(), serial=()")
 }
 
 // partHeaders are those of a script or style sheet.
@@ -76,6 +80,9 @@ func partHeaders(h http.Header) {
 // ServeHTTP implements http.Handler.
 func (t *tree) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a, ok := t.assets[r.URL.Path]
+	if ok && a.worker {
+		w.Header().Set("Content-Security-Policy", WorkerCSP)
+	}
 	if ok && a.part && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 		partHeaders(w.Header())
 		a.serve(w, r)

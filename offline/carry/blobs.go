@@ -35,6 +35,7 @@ func (m *Medium) OpenBlob(ctx context.Context, d blob.Descriptor) (*blob.Bitmap,
 	defer m.mu.Unlock()
 	if b := m.state.blobs[d.Root]; b == nil {
 		if m.state.leaves+d.Geometry().Leaves() > MaxLeaves {
+			m.full = true
 			return nil, ErrFull
 		}
 		if err := m.commit([][]Op{{{Kind: kindBlob, Key: d.Root[:], Data: raw}}}); err != nil {

@@ -73,6 +73,7 @@ type Medium struct {
 	sizes  map[uint32]int64
 	newest uint32
 	broken error
+	full   bool // something found no room since it was opened
 	lost   Damage
 	proof  *blob.GroupProof // of the group written or read last
 	group  proofKey
@@ -286,9 +287,17 @@ func (m *Medium) newLog() error {
 // failure words what the file system said.
 func (m *Medium) failure(err error) error {
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		m.full = true
 		return ErrFull
 	}
 	return fmt.Errorf("carry: write: %w", err)
+}
+
+// Full reports whether something found no room since the medium was opened.
+func (m *Medium) Full() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.full
 }
 
 // ID is the medium's name in the mesh, chosen at random when it was made.
@@ -390,6 +399,7 @@ func (m *Medium) admit(txns [][]Op) error {
 		}
 	}
 	if len(m.state.bundles)+len(m.state.purges)+more > MaxEntries {
+		m.full = true
 		return ErrFull
 	}
 	return nil

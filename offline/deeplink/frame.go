@@ -4,10 +4,14 @@
 //	"OR1" | kdf id 1 | kdf parameters 3 | salt 16 | nonce 12 |
 //	AES-256-GCM( CBOR of the content | issuer's key id 8 | Ed25519 signature 64 ) | check 2
 //
+// There are two contents: the join object, which brings a new node into a
+// network, and the update, a signed config for nodes that are in it. The first
+// bit of the kdf id tells them apart before a password is asked for. An update
+// may go without a password: it is then sealed to the nodes of its network.
+//
 // The signature says who issued it, the seal keeps it from whoever finds the
 // link; knowing the password does not help to alter it. DEEPLINK.md has the
-// format in full, and that of the join object, which is the content that
-// brings a new node into a network.
+// format in full.
 package deeplink
 
 import (
@@ -53,6 +57,13 @@ var (
 	ErrExpired = errors.New("link has expired: ask for a new one")
 	// ErrTooLarge: it does not fit its carrier.
 	ErrTooLarge = errors.New("too large")
+	// ErrIsUpdate: a config update was given where a join link is wanted.
+	ErrIsUpdate = errors.New("this is no join link but a config for nodes that are in the network already; use it there with: outrider config apply")
+	// ErrIsJoin: a join link was given where a config update is wanted.
+	ErrIsJoin = errors.New("this is a join link, not a config; use it with: outrider join")
+	// ErrSecret: it is sealed to a network, or to a time of it, that this node
+	// does not know.
+	ErrSecret = errors.New("sealed without a password for nodes of another network, or of a newer network secret than this node has heard of")
 	// ErrWeakPassword: the password is too short to protect what it seals.
 	ErrWeakPassword = errors.New("password must have at least 12 characters: take a longer one, for example six words")
 )
@@ -69,6 +80,10 @@ type Frame struct {
 // Seal signs content as issuer and seals it under password. content is
 // deterministic CBOR, a non-empty array whose first element is its kind.
 func Seal(ctx context.Context, content []byte, issuer identity.PrivateKey, password []byte, p kdf.Params) ([]byte, error) {
+	return sealFrame(ctx, content, issuer, password, p, 0)
+}
+
+func sealFrame(ctx context.Context, content []byte, issuer identity.PrivateKey, password []byte, p kdf.Params, flags byte) ([]byte, error) {
 	if len(content)+overhead > MaxFrame {
 		return nil, fmt.Errorf("deeplink: seal: %d bytes of content: %w", len(content), ErrTooLarge)
 	}
@@ -85,10 +100,16 @@ func Seal(ctx context.Context, content []byte, issuer identity.PrivateKey, passw
 		return nil, fmt.Errorf("deeplink: seal: %w", err)
 	}
 	params := p.Bytes()
+	params[0] |= flags
+	return assemble(params, salt, key, content, issuer), nil
+}
+
+// assemble makes the frame of a header, a key and a content.
+func assemble(params [4]byte, salt [16]byte, key [32]byte, content []byte, issuer identity.PrivateKey) []byte {
 	header := append([]byte(magic), params[:]...)
 	header = append(header, salt[:]...)
 	frame := append(header[:headerSize:headerSize], identity.Seal(key, sign(content, issuer), header)...)
-	return appendCheck(frame), nil
+	return appendCheck(frame)
 }
 
 // sign returns what the seal holds: content, issuer, signature.
@@ -106,8 +127,10 @@ func Open(ctx context.Context, frame, password []byte) (Frame, error) {
 	if err := checkFrame(frame); err != nil {
 		return Frame{}, fmt.Errorf("deeplink: open: %w", err)
 	}
-	header, body := frame[:headerSize], frame[headerSize:len(frame)-checkSize]
-	p, err := kdf.FromBytes([4]byte(header[len(magic):]))
+	header, _ := parts(frame)
+	params := [4]byte(header[len(magic):])
+	params[0] &^= flagUpdate
+	p, err := kdf.FromBytes(params)
 	if err != nil {
 		return Frame{}, fmt.Errorf("deeplink: open: %w", err)
 	}
@@ -115,9 +138,20 @@ func Open(ctx context.Context, frame, password []byte) (Frame, error) {
 	if err != nil {
 		return Frame{}, fmt.Errorf("deeplink: open: %w", err)
 	}
+	return openWith(key, frame, ErrPassword)
+}
+
+// parts cuts a frame that checkFrame has passed.
+func parts(frame []byte) (header, body []byte) {
+	return frame[:headerSize], frame[headerSize : len(frame)-checkSize]
+}
+
+// openWith opens a frame with its key; wrong is the error if that is not it.
+func openWith(key [32]byte, frame []byte, wrong error) (Frame, error) {
+	header, body := parts(frame)
 	plain, err := identity.Open(key, body, header)
 	if err != nil {
-		return Frame{}, fmt.Errorf("deeplink: open: %w", ErrPassword)
+		return Frame{}, fmt.Errorf("deeplink: open: %w", wrong)
 	}
 	split := len(plain) - sealedSize
 	if split <= 0 {

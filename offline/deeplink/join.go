@@ -108,6 +108,9 @@ func OpenJoin(ctx context.Context, link string, password []byte, clock identity.
 	if err != nil {
 		return Join{}, false, err
 	}
+	if IsUpdate(frame) {
+		return Join{}, false, fmt.Errorf("deeplink: open join: %w", ErrIsUpdate)
+	}
 	f, err := Open(ctx, frame, password)
 	if err != nil {
 		return Join{}, false, err
@@ -160,7 +163,10 @@ func decodeJoin(content []byte) (w joinWire, err error) {
 	if err := identity.UnmarshalOpen(content, &head); err != nil || len(head) == 0 {
 		return w, fmt.Errorf("deeplink: read join: content is no array: %w", ErrDamaged)
 	}
-	if kind, ok := head[0].(uint64); !ok || kind != kindJoin {
+	switch kind, ok := head[0].(uint64); {
+	case ok && kind == kindUpdate:
+		return w, fmt.Errorf("deeplink: read join: %w", ErrIsUpdate)
+	case !ok || kind != kindJoin:
 		return w, fmt.Errorf("deeplink: read join: content of another kind than a join: %w", ErrVersion)
 	}
 	if err := identity.Unmarshal(content, &w); err != nil {

@@ -54,9 +54,12 @@ func (r *Roster) enter(o *object) {
 			r.announce()
 		}
 		r.mu.Unlock()
-		if o.Kind == KindRevocation && o.chain.Leaf().Class == identity.ClassAdmin {
+		switch {
+		case o.Kind == KindRevocation && o.chain.Leaf().Class == identity.ClassAdmin:
 			r.observe(o.chain, time.Unix(int64(o.revoked.at)*60, 0))
-		} else {
+		case o.Kind == KindConfig:
+			r.observe(o.chain, o.config.NotBefore)
+		default:
 			r.observe(o.chain)
 		}
 		todo = append(todo, r.revive(woken)...)

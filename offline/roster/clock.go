@@ -47,6 +47,15 @@ func (c *Clock) read() (wall, lowest time.Time) {
 	return now.Round(0), c.floor.Add(max(0, now.Sub(c.mark)))
 }
 
+// Lowest returns the time before which it cannot be, whatever the local clock
+// shows: the floor, moved on by the time that has passed.
+func (c *Clock) Lowest() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, lowest := c.read()
+	return lowest.UTC()
+}
+
 // Trusted reports whether the time was confirmed since the clock was made.
 func (c *Clock) Trusted() bool {
 	c.mu.Lock()

@@ -13,8 +13,7 @@ import (
 // A Kind says what a control object's body is.
 type Kind uint8
 
-// The kinds. Config is reserved; an object of a kind not known here is judged
-// Later.
+// The kinds. An object of a kind not known here is judged Later.
 const (
 	KindAdmin      Kind = 1
 	KindDelegate   Kind = 2
@@ -109,6 +108,7 @@ type object struct {
 	prekey  identity.PrekeyBundle
 	profile profile
 	revoked revocation
+	config  identity.SignedConfig
 
 	chain      identity.Chain // of the signer, or of cert itself; set once authenticated
 	generation uint32         // of the network secret it came under
@@ -152,6 +152,8 @@ func (o *object) parseBody() (err error) {
 	case o.Kind == KindRevocation:
 		o.revoked, err = parseRevocation(o.body)
 		o.subject, o.number, o.signer = o.revoked.signer[:], o.revoked.number, o.revoked.signer
+	case o.Kind == KindConfig:
+		err = o.parseConfig()
 	default:
 		return fmt.Errorf("kind %d is of a later version: %w", o.Kind, ErrLater)
 	}

@@ -220,6 +220,8 @@ func (s *state) roomFor(o *object) bool {
 			}
 		}
 		return n < maxDevices
+	case KindConfig:
+		return s.roomForConfig(o)
 	}
 	return true
 }

@@ -54,7 +54,25 @@ type Location struct {
 	Lon       float64 `json:"lon"`
 	AccuracyM int     `json:"accuracy_m,omitempty"`
 	Note      string  `json:"note,omitempty"`
+
+	Live      bool       `json:"live,omitempty"`
+	Time      *time.Time `json:"time,omitempty"`
+	StaleAt   *time.Time `json:"stale_at,omitempty"`
+	LiveUntil *time.Time `json:"live_until,omitempty"`
 }
+
+// A Share is a live share of the account's position.
+type Share struct {
+	To       Person    `json:"to"`
+	Until    time.Time `json:"until"`
+	EveryS   int       `json:"every_s"`
+	Source   string    `json:"source"`
+	Lat, Lon float64   `json:"-"` // of source entered
+	ForS     int       `json:"-"`
+}
+
+// A Place is where the account's device said it is.
+type Place struct{ Lat, Lon, AccuracyM float64 }
 
 // Delivered counts devices.
 type Delivered struct {
@@ -85,6 +103,7 @@ type Message struct {
 	Hops         *int       `json:"hops,omitempty"`
 	Unread       bool       `json:"unread"`
 	Dismissed    bool       `json:"dismissed,omitempty"`
+	Withheld     string     `json:"withheld,omitempty"`
 }
 
 // A Why explains a message.
@@ -161,7 +180,11 @@ type Server struct {
 	contacts []Contact
 	banner   Banner
 	fix      map[string]any // the node's own position; nil: none
+	shares   []Share
+	told     []Place
 	warnings []Warning
+	archive  []string // names of those who archive
+	forbids  string   // the group whose policy forbids files and positions
 	version  string
 	name     string
 	epoch    int

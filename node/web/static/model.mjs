@@ -14,7 +14,7 @@ const KEPT_MESSAGES = 2000; // of one conversation in memory
 const blank = () => ({
   me: null, status: null, banner: null, version: null, outdated: false,
   connection: 'connecting', // live, polling, down
-  conversations: null, users: null, nodes: null, contacts: null, files: null, failures: [],
+  conversations: null, users: null, calls: null, nodes: null, contacts: null, files: null, failures: [], policy: null, archive: null,
   threads: new Map(), // conversation id -> {messages, more, fresh}
   drafts: new Map(), // peer id -> {text, precedence, ttl}
   uploads: new Map(), // peer id -> [{name, size, sent, error, abort}]
@@ -147,6 +147,9 @@ function onEvent(event) {
     case 'banner': setBanner(data.banner ?? data); break;
     case 'contact': soon('users'); soon('conversations'); break;
     case 'link': soon('nodes'); soon('contacts'); soon('status'); break;
+    case 'call': onCall(data); break;
+    case 'archive': soon('archive'); break;
+    case 'policy': refresh().catch(() => {}); break; // what is withheld may be free now, or the other way round
     case 'reset': refresh().catch(() => {}); break; // the node no longer has the events in between
     default: // hello, and what a later version may tell
   }
@@ -182,6 +185,12 @@ function onFailure(m) {
   changed('failures');
 }
 
+/** The group whose policy forbids the user a thing ('files', 'location'), or ''. */
+export const forbidden = (what) => {
+  const s = state.policy?.switches?.[what];
+  return s && !s.allowed ? String(s.group ?? '') || '?' : '';
+};
+
 /** Whether the user sent the message. */
 export const isOwn = (m) => m.outgoing ?? m.from?.id === state.me?.id;
 
@@ -198,6 +207,15 @@ function put(thread, m) {
   settleDrafts([m]);
   changed('thread');
 }
+
+/** A call changed; one that is over is told once and then gone. */
+function onCall(c) {
+  if (!c || typeof c.id !== 'string') return;
+  state.calls = [...(state.calls ?? []).filter((x) => x.id !== c.id && !CALL_OVER.includes(x.state)), c];
+  changed('calls');
+}
+
+const CALL_OVER = ['ended', 'declined', 'missed', 'cancelled', 'failed'];
 
 function setBanner(b) {
   if (!b || typeof b.state !== 'string') return;
@@ -224,11 +242,14 @@ function part(name, ask) {
 const refreshers = {
   conversations: part('conversations', api.conversations),
   users: part('users', api.users),
+  calls: part('calls', api.calls),
   nodes: part('nodes', async () => join(await api.peers(), await api.links())),
   contacts: part('contacts', api.contacts),
   files: part('files', () => api.files(undefined, Math.max(PAGE, Math.min(MOST_FILES, state.files?.messages.length ?? 0)))),
   failures: part('failures', api.failures),
   status: refreshStatus,
+  policy: async () => { state.policy = await api.policy(); changed('policy'); },
+  archive: async () => { state.archive = await api.archive(); changed('archive'); },
   thread: async () => { if (state.open) await loadNewest(state.open); },
 };
 
@@ -256,7 +277,7 @@ export function soon(part) {
 /** Takes the whole snapshot again. Rejects when the node cannot be reached. */
 export async function refresh() {
   if (!state.me) return;
-  const parts = ['conversations', 'users', 'failures', 'status', 'thread'];
+  const parts = ['conversations', 'users', 'failures', 'status', 'thread', 'calls', 'policy', 'archive'];
   for (const p of ['nodes', 'contacts', 'files']) if (state[p]) parts.push(p);
   const outcomes = await Promise.allSettled(parts.map((p) => refreshers[p]()));
   const bad = outcomes.find((o) => o.status === 'rejected' && o.reason.code === 'unreachable');

@@ -60,10 +60,13 @@ function askSheet() {
     h('div', { class: 'door-more' }, away('door-login', say('login'), '/')));
 }
 
-/** A join link was opened here. It is for a machine; a phone needs none. */
+/** Whether a frame is a signed config: the first bit of its fourth byte (DEEPLINK.md). */
+const isConfig = (frame) => /^(J5JDD|T1Ix[g-z0-9_-])/.test(frame);
+
+/** A link was opened here. It is for a machine; a phone needs none. */
 function showLink(frame) {
-  if (!/^(OR[0-9]|J5JD|T1I)/.test(frame) || frame.length > 16384) {
-    show(say('link.title'), h('p', { class: 'notice' }, icon('warn'), h('span', say('link.broken'))), away('door-login', say('login'), '/'));
+  if (!/^(OR[0-9]|J5JD|T1I)/.test(frame) || frame.length > 110000) {
+    show(say('link.title'), h('p', { class: 'notice' }, icon('warn'), h('span', say('link.broken'))), h('div', { class: 'door-more' }, away('door-login', say('login'), '/')));
     return;
   }
   const link = `outrider://c/#${frame}`;
@@ -74,11 +77,12 @@ function showLink(frame) {
     text.select();
     await navigator.clipboard?.writeText(link).then(() => replace(copied, say('link.copied')), () => {}); // else it is selected, to be copied by hand
   };
-  show(say('link.title'),
-    h('p', say('link.intro')),
-    h('p', { class: 'notice' }, icon('key'), h('span', say('link.phone'))),
-    h('div', { class: 'door-more' }, away('door-have-code', say('link.have_code'), '#code')),
-    h('p', say('link.machine')), text,
+  const config = isConfig(frame);
+  show(say(config ? 'config.title' : 'link.title'),
+    h('p', say(config ? 'config.intro' : 'link.intro')),
+    h('p', { class: 'notice' }, icon('key'), h('span', say(config ? 'config.phone' : 'link.phone'))),
+    config ? null : h('div', { class: 'door-more' }, away('door-have-code', say('link.have_code'), '#code')),
+    h('p', say(config ? 'config.machine' : 'link.machine')), text,
     h('div', { class: 'door-more' },
       h('button', { type: 'button', class: 'button', id: 'door-copy', onclick: copy }, copied),
       h('button', { type: 'button', class: 'button', id: 'door-open', onclick: () => location.assign(link) }, h('span', say('link.open')))));
@@ -88,7 +92,7 @@ function showLink(frame) {
 async function showAccount() {
   const me = await call('GET', '/session').catch(() => null);
   if (!me) {
-    show(say('account.title'), h('p', { class: 'notice' }, icon('key'), h('span', say('account.login_first'))), away('door-login', say('login'), '/'));
+    show(say('account.title'), h('p', { class: 'notice' }, icon('key'), h('span', say('account.login_first'))), h('div', { class: 'door-more' }, away('door-login', say('login'), '/')));
     return;
   }
   const secret = (id) => h('input', { id, type: 'password', autocomplete: 'current-password', maxlength: 1000 });
@@ -105,7 +109,7 @@ async function showAccount() {
     form('door-sheet-form', say('account.sheet_make'), [h('h2', say('account.sheet')), h('p', { class: 'quiet' }, say('account.sheet_intro')), field('door-own', say('account.old'), own)], async () => {
       const s = await call('POST', '/recovery', { password: own.value });
       own.value = '';
-      replace(sheet, h('h2', say('account.sheet_of', { name: s.name, network: s.network })), h('p', { class: 'quiet' }, s.user_id),
+      replace(sheet, h('h2', say('account.sheet_of', { name: s.name, network: s.network })), h('p', { class: 'quiet' }, say('account.user_number'), ' ', h('span', { class: 'door-number' }, s.user_id)),
         h('ol', { class: 'door-sheet' }, String(s.words).split(' ').map((w) => h('li', w))),
         h('button', { type: 'button', class: 'button door-noprint', onclick: () => print() }, h('span', say('account.print'))));
     }),

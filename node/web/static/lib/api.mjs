@@ -30,14 +30,14 @@ async function failure(response) {
     Number.isFinite(wait) && wait > 0 ? Math.min(wait, 86400) : 0, body);
 }
 
-async function call(method, path, { body, quiet, once } = {}) {
+async function call(method, path, { body, quiet, once, last } = {}) {
   const headers = { Accept: 'application/json', 'X-Outrider': '1' };
   if (once) headers['Idempotency-Key'] = once;
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   let response;
   try {
     response = await fetch(BASE + path, {
-      method, headers, credentials: 'same-origin', cache: 'no-store', redirect: 'error',
+      method, headers, credentials: 'same-origin', cache: 'no-store', redirect: 'error', keepalive: last === true,
       body: body === undefined ? undefined : JSON.stringify(body),
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
@@ -108,8 +108,22 @@ export const dismiss = (m) => call('POST', `/messages/${id(m)}/dismiss`);
 export const read = (m) => call('POST', `/messages/${id(m)}/read`);
 export const send = (draft, once) => call('POST', '/messages', { body: draft, once });
 /** Where the node is: {state, fix}; fix is null when it does not know. */
+export const policy = () => call('GET', '/policy');
+/** Who archives what this user says: {readers, refused}. */
+export const archive = () => call('GET', '/archive');
 export const position = () => call('GET', '/position');
+/** Positions of others: the live one of each, and those of the last day. */
+export const places = async () => listed(await call('GET', '/locations'), 'messages');
+export const liveShares = async () => listed(await call('GET', '/locations/live'), 'shares');
+export const shareLive = (draft) => call('POST', '/locations/live', { body: draft });
+export const stopLive = (to) => call('DELETE', `/locations/live${query({ to })}`);
+/** Tells the node where this device is, for live shares that take from it. */
+export const moved = (place) => call('PUT', '/locations/live/position', { body: place });
 export const sendLocation = (draft, once) => call('POST', '/locations', { body: draft, once });
+/** The calls that run or ring: each {id, with, outgoing, state, ...}. */
+export const calls = async () => listed(await call('GET', '/calls'), 'calls');
+/** One step of a call, to POST /calls + path. last: the page goes away and waits for no answer. */
+export const callStep = (path, body, last = false) => call('POST', `/calls${path}`, { body, last });
 export const fileURL = (m) => `${BASE}/files/${id(m)}`;
 export const eventsURL = `${BASE}/events`;
 

@@ -50,6 +50,13 @@ export function t(key, params = {}) {
   });
 }
 
+/** Adds the words of a part that is loaded on demand; load gives them for a language's code. */
+export async function addWords(load) {
+  const base = await load('en');
+  if (language !== 'en') Object.assign(messages, await load(language));
+  Object.assign(en, base);
+}
+
 /** Whether there is a message of that name; for codes that the node sends. */
 export const has = (key) => Object.hasOwn(en, key);
 

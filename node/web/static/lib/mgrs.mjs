@@ -136,6 +136,20 @@ function fromUPS(x, y, north) {
   return { lat: north ? lat : -lat, lon };
 }
 
+/**
+ * The plane of the grid around a point, UTM or near the poles UPS: {to, from},
+ * metres east and north for degrees and back. Points of other zones lie in the
+ * same plane, stretched the more the farther they are.
+ */
+export function plane(lat, lon) {
+  if (lat < -80 || lat >= 84) {
+    const north = lat > 0;
+    return { to: toUPS, from: (x, y) => fromUPS(x, y, north) };
+  }
+  const zone = zoneOf(lat, lon);
+  return { to: (a, o) => toUTM(a, o, zone), from: (x, y) => fromUTM(x, y, zone) };
+}
+
 const band = (lat) => BANDS[Math.min(19, Math.floor((lat + 80) / 8))];
 
 function digits(x, y, precision) {

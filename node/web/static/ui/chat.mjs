@@ -22,7 +22,7 @@ export function chatView(peer, conversation) {
   build(view);
   const stop = [
     model.on(['thread', 'preview'], () => paintMessages(view)),
-    model.on(['conversations', 'users', 'session'], () => { adopt(view); paintHead(view); }),
+    model.on(['conversations', 'users', 'calls', 'session'], () => { adopt(view); paintHead(view); }),
   ];
   const attention = () => { if (document.visibilityState === 'visible') read(view); };
   document.addEventListener('visibilitychange', attention);
@@ -40,6 +40,13 @@ export function chatView(peer, conversation) {
   paintMessages(view);
   return view;
 }
+
+/** Calls somebody; the modules of calls are fetched with the first one. */
+const call = async (p) => {
+  const calls = await import('../call/call.mjs');
+  calls.show(document.getElementById('call'));
+  await calls.start(p);
+};
 
 const person = (view) => (state.conversations ?? []).find((c) => c.id === view.conversation)?.with ?? (state.users ?? []).find((u) => u.id === view.peer) ?? { id: view.peer };
 const known = (view) => (state.users ?? []).find((u) => u.id === view.peer);
@@ -69,7 +76,7 @@ function adopt(view) {
 
 function paintHead(view) {
   const p = person(view);
-  const sig = JSON.stringify([p, known(view), currentLanguage()]);
+  const sig = JSON.stringify([p, known(view), state.calls !== null, currentLanguage()]);
   if (view.headSignature === sig) return;
   view.headSignature = sig;
   const noKeys = known(view)?.has_keys === false;
@@ -77,6 +84,7 @@ function paintHead(view) {
     h('div', { class: 'chat-title' },
       h('a', { class: 'icon-button back', href: '#/chats', 'aria-label': t('chat.back') }, icon('back')),
       avatar(p), h('div', { class: 'chat-who' }, h('h1', name(p)), h('code', shortID(p.id))),
+      state.calls && known(view) && !known(view).self ? iconButton('call', t('call.start', { name: nameText(p) }), () => call(p), { id: 'call-start', 'data-focus': 'call', class: 'icon-button end' }) : null,
       known(view)?.fingerprint ? iconButton(known(view).verified ? 'shield' : 'key', t('key.title', { name: nameText(p) }), () => compareKey(p.id), { class: known(view).verified ? 'icon-button set end' : 'icon-button end' }) : null),
     nameWarning(p), keyNotice(known(view)),
     noKeys ? h('p', { class: 'notice' }, icon('waiting-for-keys'), h('span', t('chat.no_keys', { name: nameText(p) }))) : null);

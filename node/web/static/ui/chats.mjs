@@ -4,6 +4,7 @@ import { icon } from '../lib/icons.mjs';
 import * as text from '../lib/text.mjs';
 import { currentLanguage, number, shortTime, t } from '../lib/i18n.mjs';
 import { on, state } from '../model.mjs';
+import { callText } from './message.mjs';
 import { emptyState, hasTwin, isOwn, linkButton, name, nameText, precedenceOf, shortID, stateMark } from './parts.mjs';
 
 /** Builds the list pane. Returns {el, search, leave} where search is its input. */
@@ -65,10 +66,11 @@ export function preview(m) {
   if (m.state === 'recalled' && !m.text && !m.file && !m.location) return t('message.recalled_text');
   if (m.type === 'file') return text.label(m.file?.name ?? t('files.title'), 120);
   if (m.type === 'location') return t('position.title') + (m.location?.note ? `: ${text.label(m.location.note, 100)}` : '');
+  if (m.type === 'call' && m.call) return callText(m);
   return text.label(m.text, 160);
 }
 
-const typeIcon = (m) => (m?.type === 'file' ? icon('files') : m?.type === 'location' ? icon('position') : null);
+const typeIcon = (m) => (m?.type === 'file' ? icon('files') : m?.type === 'location' ? icon('position') : m?.type === 'call' ? icon('call') : null);
 
 function conversationRow(c, here) {
   const href = hrefOf({ c });

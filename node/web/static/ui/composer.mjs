@@ -17,12 +17,36 @@ const size = (s) => new TextEncoder().encode(s).length;
 export function composer(peer, person, onsent) {
   const c = { peer, person, onsent, draft: model.draftFor(peer), busy: false };
   build(c);
-  const stop = [model.on('uploads', () => paintUploads(c)), model.on('drafts', () => show(c)), model.on('session', () => show(c))];
+  const stop = [model.on('uploads', () => paintUploads(c)), model.on('drafts', () => show(c)), model.on('session', () => show(c)), model.on('policy', () => paintPolicy(c)), model.on('archive', () => paintArchive(c))];
   c.leave = () => stop.forEach((f) => f());
   c.focus = () => c.input.focus();
   show(c);
   paintUploads(c);
+  paintPolicy(c);
+  paintArchive(c);
   return c;
+}
+
+/** Who archives is said before the next message, and what was not let in. */
+function paintArchive(c) {
+  const { readers = [], refused = [] } = model.state.archive ?? {};
+  const said = readers.map((r) => (r.self ? t('archive.self') : t(r.has_keys ? 'archive.by' : 'archive.by_no_keys', { name: text.label(r.user?.name, 64) })));
+  for (const r of refused) {
+    if ((r.from ?? []).some((p) => p.id === c.peer)) said.push(t(r.code === 'unknown_reader' ? 'archive.unknown_reader' : 'archive.unarchived'));
+  }
+  c.archived.hidden = said.length === 0;
+  replace(c.archived, said.length ? [icon('lock'), h('span', said.join(' '))] : []);
+}
+
+/** What a policy forbids cannot be pressed, and says why. */
+function paintPolicy(c) {
+  for (const [what, b, label] of [['files', c.attachButton, 'compose.attach'], ['location', c.positionButton, 'compose.position']]) {
+    const group = model.forbidden(what);
+    const words = group ? t(`policy.no_${what}`, { group: text.label(group, 40) }) : t(label);
+    b.disabled = group !== '';
+    b.title = words;
+    b.setAttribute('aria-label', words);
+  }
 }
 
 function build(c) {
@@ -44,10 +68,11 @@ function build(c) {
   c.optionsButton = iconButton('options', t('compose.options'), () => toggleOptions(c), { 'aria-expanded': 'false', 'aria-controls': 'compose-options' });
   const form = h('form', { class: 'compose-row', novalidate: true, onsubmit: (e) => { e.preventDefault(); send(c); } },
     h('div', { class: 'compose-tools' },
-      iconButton('attach', t('compose.attach'), () => c.pick.click()),
-      iconButton('position', t('compose.position'), () => sharePosition(c.peer, nameText(c.person()), c.onsent)), c.optionsButton),
+      c.attachButton = iconButton('attach', t('compose.attach'), () => c.pick.click(), { id: 'compose-attach' }),
+      c.positionButton = iconButton('position', t('compose.position'), () => sharePosition(c.peer, nameText(c.person()), c.onsent)), c.optionsButton),
     h('div', { class: 'compose-line' }, c.input, c.send));
-  c.el = h('div', { class: 'composer' }, c.uploads, c.error, c.options, c.chips, form, c.pick);
+  c.archived = h('p', { class: 'notice archived', id: 'compose-archived', role: 'status', hidden: true });
+  c.el = h('div', { class: 'composer' }, c.archived, c.uploads, c.error, c.options, c.chips, form, c.pick);
   dropTarget(c);
 }
 
@@ -122,6 +147,11 @@ async function send(c) {
 
 function attach(c, files) {
   if (!files?.length) return;
+  const group = model.forbidden('files');
+  if (group) { // dropped or pasted
+    replace(c.error, icon('warn'), h('span', t('policy.no_files', { group: text.label(group, 40) })));
+    return;
+  }
   model.sendFiles(c.peer, files);
   Object.assign(c.draft, { precedence: 'ROUTINE', ttl: 0 });
   closeOptions(c);

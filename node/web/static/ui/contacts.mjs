@@ -60,8 +60,14 @@ function list(all) {
 function row({ c, lasts, span: seconds }) {
   return h('li', { class: 'contact-row' },
     h('span', { class: lasts ? 'mark good' : 'mark' }, icon(lasts ? 'up' : 'down'), h('bdi', { class: 'node-name' }, nodeName(c))),
-    h('span', { class: 'contact-when' }, shortTime(c.start), ' – ', lasts ? t('mesh.now') : shortTime(c.end), ' · ', span(seconds)),
+    h('span', { class: 'contact-when' }, moment(c.start), ' – ', lasts ? t('mesh.now') : shortTime(c.start) === shortTime(c.end) ? clock(c.end) : moment(c.end), ' · ', span(seconds)),
     carried(c.tx_bytes, c.rx_bytes));
+}
+
+/** The clock today, else the date and the clock. */
+function moment(time) {
+  const short = shortTime(time);
+  return short === clock(time) ? short : `${short}, ${clock(time)}`;
 }
 
 /** What went out and came in, as arrows with their bytes. */

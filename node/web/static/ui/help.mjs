@@ -4,7 +4,7 @@ import { t } from '../lib/i18n.mjs';
 import { dialog } from './parts.mjs';
 
 const KEYS = [
-  ['/', 'help.search'], ['g c', 'help.chats'], ['g p', 'help.people'], ['g f', 'help.files'], ['g m', 'help.mesh'], ['g s', 'help.status'],
+  ['/', 'help.search'], ['g c', 'help.chats'], ['g p', 'help.people'], ['g l', 'help.map'], ['g f', 'help.files'], ['g m', 'help.mesh'], ['g s', 'help.status'],
   ['g e', 'help.settings'], ['g x', 'help.failures'], ['j|k', 'help.next'], ['r', 'help.reply'], ['Enter', 'help.send'], ['Shift+Enter', 'help.newline'],
   ['i', 'help.details'], ['Esc', 'help.escape'], ['?', 'help.help'],
 ];

@@ -2,7 +2,7 @@
 import { h, replace } from '../lib/dom.mjs';
 import { icon } from '../lib/icons.mjs';
 import * as text from '../lib/text.mjs';
-import { ago, clock, fullTime, now, number, t } from '../lib/i18n.mjs';
+import { ago, clock, fullTime, now, number, span, t } from '../lib/i18n.mjs';
 import * as api from '../lib/api.mjs';
 import { changed } from '../model.mjs';
 import { between, formatLatLon, toMGRS } from '../lib/position.mjs';
@@ -43,6 +43,8 @@ function content(m) {
   if (m.type === 'text') return textContent(m);
   if (m.type === 'file' && m.file) return fileContent(m);
   if (m.type === 'location' && m.location) return positionContent(m);
+  if (m.type === 'call' && m.call) return callContent(m);
+  if (m.withheld && m.state !== 'recalled') return h('p', { class: 'notice withheld' }, icon('lock'), h('span', t(m.type === 'location' ? 'policy.withheld_location' : 'policy.withheld_file', { group: text.label(m.withheld, 40) })));
   if (m.state === 'recalled') return h('p', { class: 'quiet' }, t('message.recalled_text'));
   return h('p', { class: 'quiet' }, t('message.unknown', { type: text.label(m.type, 40) }));
 }
@@ -139,6 +141,17 @@ function picture(m, place, fold) {
   });
   return img;
 }
+
+// ---- calls -----------------------------------------------------------------
+
+/** How a call went, in words of whoever reads it. */
+export function callText(m) {
+  const status = ['completed', 'missed', 'cancelled', 'declined'].includes(m.call.status) ? m.call.status : 'completed';
+  if (status === 'completed') return t('call.log.completed', { span: span(Number(m.call.duration_s) || 0) });
+  return t(!isOwn(m) && status === 'cancelled' ? 'call.log.missed' : `call.log.${status}`);
+}
+
+const callContent = (m) => h('p', { class: 'call-log' }, icon('call'), h('span', callText(m)));
 
 // ---- positions -------------------------------------------------------------
 

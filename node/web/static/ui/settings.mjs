@@ -4,6 +4,7 @@ import { currentLanguage, LANGUAGES, t } from '../lib/i18n.mjs';
 import { accountCards } from './account.mjs';
 import { button, choice } from './parts.mjs';
 import { help } from './help.mjs';
+import { policyCard } from './policy.mjs';
 
 const THEMES = ['auto', 'day', 'night', 'red'];
 
@@ -17,7 +18,7 @@ export function settingsView({ onlanguage, onlogout }) {
     h('section', { class: 'card' },
       choice(t('settings.language'), 'language', LANGUAGES.map((l) => ({ value: l.code, label: l.name })), currentLanguage(), onlanguage),
       h('p', { class: 'quiet' }, t('settings.language.note'))),
-    accountCards({ onlogout }),
+    accountCards({ onlogout }), policyCard(),
     h('section', { class: 'card' }, h('h2', t('settings.keys')), button(t('settings.keys_show'), help)));
   return { el, leave() {} };
 }

@@ -6,7 +6,7 @@ import { number, t } from '../lib/i18n.mjs';
 import * as model from '../model.mjs';
 import { state } from '../model.mjs';
 import { shortcuts } from '../lib/keys.mjs';
-import { retellAges } from './parts.mjs';
+import { button, retellAges } from './parts.mjs';
 import { banner } from './banner.mjs';
 import { chatList } from './chats.mjs';
 import { chatView } from './chat.mjs';
@@ -19,8 +19,8 @@ import { peopleView } from './people.mjs';
 import { settingsView } from './settings.mjs';
 import { statusView } from './status.mjs';
 
-const SCREENS = { people: peopleView, files: filesView, mesh: meshView, status: statusView, settings: settingsView };
-const NAV = ['chats', 'people', 'files', 'mesh', 'status', 'settings'];
+const SCREENS = { people: peopleView, map: mapLater, files: filesView, mesh: meshView, status: statusView, settings: settingsView };
+const NAV = ['chats', 'people', 'map', 'files', 'mesh', 'status', 'settings'];
 const BADGES = { chats: 'nav-badge', status: 'nav-warn' };
 const QUIET = ['age_uncertain', 'clock_unconfirmed']; // warnings that many nodes have for ever, and nobody loses by
 const AGES_MS = 15000;
@@ -35,8 +35,10 @@ export function shell(root, actions) {
   const timer = setInterval(() => retellAges(), AGES_MS);
   s.parts.push({ leave: model.on(['conversations', 'session'], () => { paintUnread(s); if (state.me && waits(s)) go(s); }) },
     { leave: model.on(['status', 'session'], () => paintWarnings(s)) },
+    { leave: model.on(['calls', 'session'], () => showCalls(s)) },
     { leave: shortcuts(bindings(s), () => !state.me || s.el.closest('[hidden]') !== null || document.querySelector('dialog[open]') !== null) },
     { leave: () => { removeEventListener('hashchange', onhash); clearInterval(timer); } });
+  showCalls(s);
   return {
     render: () => { s.route = null; go(s); },
     leave: () => { s.screen?.leave?.(); s.parts.forEach((p) => p.leave()); },
@@ -46,12 +48,13 @@ export function shell(root, actions) {
 function build(s) {
   const [top, bar] = [banner(), failuresBar()];
   s.list = chatList();
+  s.calls = h('div', { class: 'call-bar', id: 'call', role: 'region', 'aria-label': t('call.title'), hidden: true });
   s.parts.push(top, bar, s.list);
   s.main = h('main', { class: 'main', id: 'main', tabindex: '-1' });
   s.nav = h('nav', { class: 'nav', 'aria-label': t('nav.label') }, NAV.map((n) => navItem(n)));
   s.el = h('div', { class: 'shell', id: 'shell' },
     h('a', { class: 'skip', href: '#main', onclick: (e) => { e.preventDefault(); s.main.focus(); } }, t('app.skip')),
-    h('div', { class: 'top' }, top.el, bar.el), s.nav, s.list.el, s.main);
+    h('div', { class: 'top' }, top.el, s.calls, bar.el), s.nav, s.list.el, s.main);
 }
 
 function navItem(n) {
@@ -72,6 +75,13 @@ function paintWarnings(s) {
   const list = state.status?.warnings;
   badge.hidden = !(Array.isArray(list) && list.some((w) => !QUIET.includes(w.code)));
   replace(badge, badge.hidden ? null : [h('span', { 'aria-hidden': 'true' }, '!'), h('span', { class: 'vh' }, t('warn.badge'))]);
+}
+
+/** Fetches the modules of calls once there is anything to show, and gives them their place. */
+async function showCalls(s) {
+  if (s.callsShown || !(state.calls?.length > 0)) return;
+  s.callsShown = true;
+  (await import('../call/call.mjs')).show(s.calls);
 }
 
 // ---- the address -------------------------------------------------------------
@@ -117,6 +127,27 @@ function screenOf(s, { screen, kind, id }) {
   return c?.with?.id ? chatView(c.with.id, c.id) : null;
 }
 
+/** The map, whose modules are fetched when it is opened first. */
+function mapLater() {
+  const el = h('section', { class: 'page map' });
+  const view = { el, leave: () => { view.left = true; view.inner?.leave(); }, focus: () => view.inner?.focus() };
+  const load = async (again) => {
+    replace(el, h('header', { class: 'pane-head' }, h('h1', t('nav.map'))), h('p', { class: 'empty' }, t('chats.loading')));
+    try {
+      const map = await import(`../map/map.mjs${again}`);
+      await map.prepare();
+      if (view.left) return;
+      view.inner = map.mapView();
+      el.replaceWith(view.inner.el);
+    } catch {
+      replace(el, h('header', { class: 'pane-head' }, h('h1', t('nav.map'))), h('p', { class: 'error', role: 'alert' }, icon('warn'), h('span', t('map_load.failed'))),
+        button(t('map_load.again'), () => load(`?${Date.now()}`))); // a browser remembers that a module did not load, under its address
+    }
+  };
+  load('');
+  return view;
+}
+
 function nothing(route) {
   const words = route.kind && state.conversations === null ? t('chats.loading') : t('chats.choose');
   return h('div', { class: 'nothing' }, icon('chats', 'nothing-icon'), h('p', words));
@@ -136,7 +167,7 @@ function bindings(s) {
   return {
     '/': search, '?': help, 'g x': stepThrough,
     'g c': () => { location.hash = '#/chats'; setTimeout(() => s.list.el.querySelector('.row')?.focus(), 0); },
-    'g p': to('#/people'), 'g f': to('#/files'), 'g m': to('#/mesh'), 'g s': to('#/status'), 'g e': to('#/settings'),
+    'g p': to('#/people'), 'g l': to('#/map'), 'g f': to('#/files'), 'g m': to('#/mesh'), 'g s': to('#/status'), 'g e': to('#/settings'),
     r: () => s.screen?.focus?.(), i: () => { const id = s.screen?.lastMessage?.(); if (id) details(id); },
     j: () => move(s, 1), k: () => move(s, -1), ArrowDown: (e) => arrow(s, e, 1), ArrowUp: (e) => arrow(s, e, -1), Escape: () => escape(s),
   };

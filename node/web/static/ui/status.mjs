@@ -11,7 +11,7 @@ const NEARLY_FULL = 90; // percent
 
 export function statusView() {
   const body = h('div', { class: 'status-body' });
-  const el = h('section', { class: 'page status' }, h('header', { class: 'pane-head' }, h('h1', t('status.title'))), body);
+  const el = h('section', { class: 'page status' }, h('header', { class: 'pane-head' }, h('h1', t('status.title')), h('a', { class: 'button to-settings', href: '#/settings' }, icon('settings'), h('span', t('nav.settings')))), body);
   const paint = () => replace(body, state.status ? content(state.status) : h('p', { class: 'empty' }, t('chats.loading')));
   const leave = model.on(['status', 'connection', 'session'], paint);
   const timer = setInterval(() => model.soon('status'), 5000);
