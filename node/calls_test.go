@@ -112,8 +112,7 @@ func TestC08LoggingOutHangsUp(t *testing.T) {
 	b.login(bob, bobPassword)
 	a.keysOf(bob)
 
-	at, err := a.ring(bob, media.CallID{1})
-	if err != nil {
+	if _, err := a.ring(bob, media.CallID{1}); err != nil {
 		t.Fatal(err)
 	}
 	b.awaitCall("ringing")
@@ -122,7 +121,7 @@ func TestC08LoggingOutHangsUp(t *testing.T) {
 	a.awaitRecords("missed")
 
 	b.login(bob, bobPassword)
-	at, err = a.ring(bob, media.CallID{2})
+	at, err := a.ring(bob, media.CallID{2})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -209,9 +209,9 @@ func TestComplianceK01K05K09(t *testing.T) {
 	}
 
 	s.designate(ctx)
-	out, err := s.alpha.CLI(ctx, scenario.UserPassword+"\n", "login", "alice", "--password-file", "-")
+	_, err := s.alpha.CLI(ctx, scenario.UserPassword+"\n", "login", "alice", "--password-file", "-")
 	s.must(err)
-	if out, err = s.alpha.CLI(ctx, "", "compliance", "status"); err != nil || !strings.Contains(out, "archived by keeper, since") {
+	if out, err := s.alpha.CLI(ctx, "", "compliance", "status"); err != nil || !strings.Contains(out, "archived by keeper, since") {
 		t.Errorf("status: %q %v", out, err)
 	}
 	if _, err := s.alpha.CLI(ctx, "", "send", "nobody", "hi"); err == nil || !strings.Contains(err.Error(), "archived by keeper") {

@@ -41,7 +41,6 @@ type Edge struct {
 	live    *session
 	changed chan struct{} // closed and replaced when live changes
 	status  Status
-	boxes   Mailboxes
 	ping    time.Duration
 	poke    chan struct{} // 1 deep: try now
 	unheard error         // what the handshake found wrong
