@@ -50,9 +50,13 @@ func (s *Session) receive(ctx context.Context, batch []Arrived) {
 
 func (s *Session) openBatch(ctx context.Context, batch []Arrived) {
 	o := &opening{t: s.begin()}
+	opened := make(map[bundle.ID]bool, len(batch))
 	for _, ev := range batch {
 		delete(s.pending, ev.ID)
-		s.openOne(ctx, o, ev)
+		if !opened[ev.ID] { // the ring knows of duplicates only once the batch is settled
+			opened[ev.ID] = true
+			s.openOne(ctx, o, ev)
+		}
 	}
 	for _, ev := range o.later {
 		s.wait(ev)
