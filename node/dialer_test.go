@@ -294,9 +294,11 @@ func TestDialerSearchesWhileAlone(t *testing.T) {
 		}
 		r.during(t, func() {
 			time.Sleep(15 * time.Minute)
+			r.mu.Lock()
 			if most != maxStrays {
 				t.Errorf("%d peers were looked for at once", most)
 			}
+			r.mu.Unlock()
 			for i, id := range r.lost {
 				if n := len(r.dialled(id)); n < 3 {
 					t.Errorf("peer %d was looked for %d times", i, n)
