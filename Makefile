@@ -81,7 +81,7 @@ repo: go
 	$(STAGE) repository $(GO) test -timeout 15m ./field-tests/repo
 
 race: go
-	$(STAGE) race env CGO_ENABLED=1 $(GO) test -race -shuffle=on -timeout 15m $$($(GO) list ./... | grep -vE '$(OWN_STAGE)')
+	$(STAGE) race env CGO_ENABLED=1 $(GO) test -race -shuffle=on -p 3 -timeout 15m $$($(GO) list ./... | grep -vE '$(OWN_STAGE)')
 
 fuzz: go
 	$(STAGE) fuzz env GO='$(GO)' sh .ci/fuzz $(FUZZ_S)

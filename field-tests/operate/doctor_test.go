@@ -93,6 +93,18 @@ var faults = map[string]func(t *testing.T){
 		configure(t, b, "\n[store]\nlimit_mbb = 5\n")
 		expect(t, consult(t, b, nil), "config-error", "limit_mbb", "line")
 	},
+	"core-credentials": func(t *testing.T) {
+		b := founded(t, "seedless")
+		configure(t, b, "\n[core]\nservers = [\"127.0.0.1:4222\"]\nseed_file = \"unit.seed\"\npins = [\"sha256/"+strings.Repeat("A", 43)+"=\"]\n")
+		expect(t, consult(t, b, nil), "core-credentials", "unit.seed")
+	},
+	"policy-damaged": func(t *testing.T) {
+		b := founded(t, "torn")
+		if err := os.WriteFile(filepath.Join(b.Dir, "policy"), []byte("torn"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, consult(t, b, nil), "policy-damaged", "policy")
+	},
 	"clock-below-floor": futureFloor,
 	"disk-full": func(t *testing.T) {
 		b := onSmallDisk(t, "full", "size=8m")
@@ -233,10 +245,13 @@ var faults = map[string]func(t *testing.T){
 
 // inside are the findings whose fault the tests of node/doctor make: the
 // machine's clock and memory are everybody's, and certificates that are wrong
-// come from a server of the test's; the TAK bridge's faults need no second
-// program.
+// come from a server of the test's; the faults of the TAK bridge, of calls, of
+// policies that came and of an archive need no second program, and those of a
+// core need three, which field-tests/core has.
 var inside = []string{"clock-unset", "clock-unsynchronised", "memory-low", "page-certificate-expired", "page-certificate-address", "page-silent",
-	"atak-ca-damaged", "atak-silent", "atak-no-client", "atak-shares-nothing", "atak-old-tls", "position-silent"}
+	"atak-ca-damaged", "atak-silent", "atak-no-client", "atak-shares-nothing", "atak-old-tls", "position-silent", "calls-unheard", "calls-page-unprotected",
+	"core-pin", "core-refused", "core-unreachable", "core-full", "core-clock", "core-opsec", "policy-past-date", "policy-conflict", "policy-behind",
+	"archive-keys", "archive-behind", "archive-folder", "archive-full", "archive-broken"}
 
 func TestA20EveryFaultIsNamedWithItsCure(t *testing.T) {
 	for _, k := range doctor.Kinds {

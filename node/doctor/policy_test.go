@@ -9,6 +9,7 @@ import (
 // TestP05Policy makes each fault of a policy, and none.
 func TestP05Policy(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	seen := map[string]bool{}
 	for name, c := range map[string]struct {
 		folder Folder
 		want   []string
@@ -23,9 +24,15 @@ func TestP05Policy(t *testing.T) {
 		var got []string
 		for _, f := range checkPolicy(t.Context(), Env{Dir: "/n", Folder: c.folder, Now: func() time.Time { return now }}) {
 			got = append(got, f.Sentence)
+			seen[f.ID] = true
 		}
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+	for _, id := range []string{"policy-past-date", "policy-conflict", "policy-behind", "policy-damaged"} {
+		if !seen[id] {
+			t.Errorf("nothing was %s", id)
 		}
 	}
 }
