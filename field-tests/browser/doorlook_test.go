@@ -59,6 +59,7 @@ func doorAt(name, fragment, there string) screen {
 // TestDoorLooks: each screen of the door in each theme and both languages, on
 // a small phone and on a desk. Nothing sticks out, all can be read and hit.
 func TestDoorLooks(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]PageOptions{"phone": {Width: 360, Height: 640, Mobile: true}, "desk": desk} {
 		for lang, themes := range map[string][]string{"en": {"day", "night", "red"}, "de": {"night"}} {
 			t.Run(name+"-"+lang, func(t *testing.T) {

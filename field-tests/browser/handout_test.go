@@ -11,6 +11,7 @@ import (
 // themes without a script and both languages, on a small phone and on a desk:
 // nothing sticks out, all can be read, hit, and reached by keyboard.
 func TestN04HandoutLooks(t *testing.T) {
+	t.Parallel()
 	ca, err := pageca.New([32]byte{1}, "eaglesnest-17")
 	if err != nil {
 		t.Fatal(err)

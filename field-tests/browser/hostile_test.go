@@ -218,6 +218,7 @@ func TestHostileStringsTypedHere(t *testing.T) {
 
 // What the node itself says is not trusted either.
 func TestHostileNodeExecutesNothing(t *testing.T) {
+	t.Parallel()
 	for _, evil := range []string{corpus[0], corpus[2], corpus[10], corpus[37], "__proto__", strings.Repeat("W", 3000)} {
 		st := newStage(t, PageOptions{Width: 360, Height: 740, Mobile: true})
 		st.s.Rename(evil, password)
@@ -255,6 +256,7 @@ func TestHostileNodeExecutesNothing(t *testing.T) {
 
 // Addresses that others hand out do no more than show a screen.
 func TestHostileAddresses(t *testing.T) {
+	t.Parallel()
 	st := in(t, PageOptions{}, func(s *fakeapi.Server) { s.AddUser("Charlie", true, 1) })
 	for _, evil := range corpus {
 		for _, form := range []string{"#", "#/", "#/chats/c/", "#/chats/u/"} {

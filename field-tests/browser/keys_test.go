@@ -112,6 +112,7 @@ func TestShortcuts(t *testing.T) {
 
 // Everything that can be pressed is reached with Tab, and is seen to be.
 func TestTabReachesEverything(t *testing.T) {
+	t.Parallel()
 	for _, theme := range []string{"day", "night", "red"} {
 		t.Run(theme, func(t *testing.T) {
 			st := in(t, PageOptions{}, func(s *fakeapi.Server) { fillWorld(s) })

@@ -51,6 +51,7 @@ func TestStreamResumesWhereItWasAndDraftStays(t *testing.T) {
 }
 
 func TestPollingWhenStreamsAreRefused(t *testing.T) {
+	t.Parallel()
 	st, c := withCharlie(t, PageOptions{})
 	typing(st)
 	st.s.RefuseStreams(true)

@@ -175,6 +175,7 @@ func TestNoSidewaysScrolling(t *testing.T) {
 // Targets are at least 56 x 56 px. The state button of a message is reached
 // through its whole bubble, a hidden radio button through its face.
 func TestTouchTargets(t *testing.T) {
+	t.Parallel()
 	eachScreen(t, "de", phone, func(st *stage, where string) {
 		for _, small := range eval[[]string](st, `(() => {
 			const root = document.querySelector('dialog[open]') ?? document;

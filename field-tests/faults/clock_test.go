@@ -118,6 +118,7 @@ func (d *duo) awaitWarning(b *scenario.Box, code string) {
 // in its status that its clock is not to be trusted, and has lost nothing when
 // the clock is right again.
 func TestWrongClock(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		shift time.Duration
 		warns string

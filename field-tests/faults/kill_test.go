@@ -155,6 +155,7 @@ func kills(t *testing.T) int {
 // are submitted and carried. Every reopening must work, and every bundle that
 // the first node acknowledged must arrive at the second.
 func TestKillsLoseNothing(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Minute)
 	defer cancel()
 	p := newPair(t, ctx)
