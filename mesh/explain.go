@@ -216,6 +216,17 @@ func (m *Machine) Neighbours() (list []Neighbour) {
 	return list
 }
 
+// Linked returns the peers of the links that are ready: Neighbours without
+// what it takes to say how they stand.
+func (m *Machine) Linked() (peers []identity.NodeID) {
+	for _, l := range m.slots {
+		if l != nil && l.ready {
+			peers = append(peers, l.peer.id)
+		}
+	}
+	return peers
+}
+
 // Entries calls f for every bundle or tombstone held, for tests and reports.
 func (m *Machine) Entries(f func(id bundle.ID, state string, own bool)) {
 	for _, e := range m.idx.all() {

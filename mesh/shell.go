@@ -354,6 +354,12 @@ func (s *Shell) Neighbours() (list []Neighbour) {
 	return list
 }
 
+// Linked returns the peers of the links that are ready.
+func (s *Shell) Linked() (peers []identity.NodeID) {
+	s.look(func(m *Machine, _ Time) { peers = m.Linked() })
+	return peers
+}
+
 // Events returns a subscription to everything that happens from now on.
 //
 // No event is lost: a subscriber must keep reading. While one has more than

@@ -504,7 +504,13 @@ func (c *coreLife) lookForMore(ctx context.Context) error {
 	return nil
 }
 
-// neighbours are the nodes in contact; the core is none.
+// linked are the nodes in contact; the core is none.
+func (n *Node) linked() []identity.NodeID {
+	return slices.DeleteFunc(n.agent.Linked(), func(id identity.NodeID) bool { return id == coreNode })
+}
+
+// neighbours tells how the nodes in contact stand, which the agent has to find
+// out.
 func (n *Node) neighbours() []mesh.Neighbour {
 	return slices.DeleteFunc(n.agent.Neighbours(), func(nb mesh.Neighbour) bool { return nb.Peer == coreNode })
 }

@@ -26,7 +26,7 @@ func (o operator) Status(context.Context) api.Status {
 		return s
 	}
 	st := n.agentStatus.get(n.agent.Status)
-	s.Bundles, s.Bytes, s.LimitBytes, s.Contacts = st.Held, st.Bytes, st.MaxByte, len(n.neighbours())
+	s.Bundles, s.Bytes, s.LimitBytes, s.Contacts = st.Held, st.Bytes, st.MaxByte, len(n.linked())
 	s.Syncs = n.store.Syncs()
 	s.Warnings = n.warnings()
 	for _, h := range n.chat.Hosted() {
@@ -43,8 +43,8 @@ func (o operator) Peers(context.Context) []api.Peer {
 		return out
 	}
 	up := map[identity.NodeID]bool{}
-	for _, nb := range n.neighbours() {
-		up[nb.Peer] = true
+	for _, id := range n.linked() {
+		up[id] = true
 	}
 	seen := map[identity.NodeID]bool{}
 	known, err := n.book.Peers()

@@ -128,8 +128,8 @@ func note(x mesh.Explanation) chat.Sentence {
 
 func (p *post) Contacts() chat.Contacts {
 	c := chat.Contacts{}
-	for _, nb := range p.agent.Neighbours() {
-		if nb.Peer != coreNode {
+	for _, id := range p.agent.Linked() {
+		if id != coreNode {
 			c.Neighbours++
 		}
 	}

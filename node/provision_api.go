@@ -78,7 +78,7 @@ func (p provision) Join(ctx context.Context, j api.NewJoin) (api.Joined, error) 
 			return out, provisionError(err)
 		}
 		p.n.publishSoon()
-		out.Reached = len(p.n.neighbours()) > 0
+		out.Reached = len(p.n.linked()) > 0
 	}
 	return out, nil
 }
