@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -175,12 +176,17 @@ func (d *duo) login(b *scenario.Box, name string) {
 }
 
 // keysOfAll waits until whoever is logged in at b could write to everybody.
-func keysOfAll(ctx context.Context, b *scenario.Box) error {
+func keysOfAll(ctx context.Context, b *scenario.Box, names ...string) error {
 	return scenario.Poll(ctx, "everybody's keys at "+b.Name, func() (bool, error) {
 		users, err := b.API.Users(ctx)
 		for _, u := range users {
 			if !u.HasKeys && !u.Self {
 				return false, fmt.Errorf("%s has no keys", u.Name)
+			}
+		}
+		for _, name := range names {
+			if !slices.ContainsFunc(users, func(u scenario.Person) bool { return u.Name == name }) {
+				return false, fmt.Errorf("%s is not known yet", name)
 			}
 		}
 		return err == nil && len(users) > 1, err

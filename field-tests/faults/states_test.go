@@ -81,7 +81,7 @@ func TestTwoUsersOneNode(t *testing.T) {
 		return err == nil, err
 	})
 	d.must(err)
-	d.must(keysOfAll(d.ctx, d.a))
+	d.must(keysOfAll(d.ctx, d.a, "bob", "beth"))
 	d.must(beth.Do(d.ctx, "DELETE", "/v1/session", nil, nil))
 
 	forBob, forBeth := d.send(d.a, "bob", "only for bob"), d.send(d.a, "beth", "only for beth")
