@@ -21,6 +21,7 @@ import (
 
 	"outrider/mesh"
 	"outrider/mesh/cla/p2p"
+	"outrider/mesh/crowd"
 	"outrider/mesh/gossip"
 	"outrider/mesh/identity"
 	"outrider/node/api"
@@ -63,6 +64,7 @@ type Node struct {
 	guests guests
 
 	agentStatus recent[mesh.Status]
+	turnedAway  recent[[]crowd.Report]
 
 	// Set once the root record is known.
 	root   *identity.RootRecord

@@ -18,7 +18,7 @@ var _ api.Node = operator{}
 
 func (o operator) Status(context.Context) api.Status {
 	n := o.n
-	s := api.Status{Node: n.home.ID(), Version: n.version, Uptime: time.Since(n.started), Locked: true, Refused: n.refused()}
+	s := api.Status{Node: n.home.ID(), Version: n.version, Uptime: time.Since(n.started), Locked: true, Refused: n.turnedAway.get(n.refused)}
 	if m := n.home.network(); m != nil {
 		s.Network, s.NetworkName = m.ID, m.Name
 	}
