@@ -82,7 +82,7 @@ type NewConfig struct {
 	Push            bool          // into the mesh; else a link is made
 	Withdraw        bool          // takes the group's policy back; implies Push
 	Open            bool          // a link without a password, for nodes of this network only
-	Password        []byte        // of the link; empty: seven words are made
+	Password        []byte        // of the link; empty: six words are made
 	Again           bool          // the newest link once more; needs no admin password
 	AdminPassword   []byte
 }

@@ -31,7 +31,7 @@ func (f *fakeConfigs) Issued(context.Context) ([]IssuedConfig, error) {
 
 func (f *fakeConfigs) IssueConfig(_ context.Context, c NewConfig) (IssuedConfig, error) {
 	f.asked = c
-	return IssuedConfig{ConfigState: someConfig, Link: "outrider://c/#X", Password: "seven words"}, nil
+	return IssuedConfig{ConfigState: someConfig, Link: "outrider://c/#X", Password: "six words"}, nil
 }
 
 func (f *fakeConfigs) ReadConfig(_ context.Context, c GivenConfig) (OpenedConfig, error) {
@@ -73,7 +73,7 @@ func TestP02ConfigCalls(t *testing.T) {
 		t.Errorf("%s", w.Body)
 	}
 	w = b.socket("POST", "/v1/configs", `{"group":"convoy","members":["Alice"],"files":false,"ttl_min":90,"compliance":"","push":true,"admin_password":"p"}`).want(201, "")
-	if a := f.asked; a.Group != "convoy" || a.Files == nil || *a.Files || a.Location != nil || a.TTL != 90*time.Minute || a.Compliance == nil || !a.Push || !strings.Contains(w.Body.String(), "seven words") {
+	if a := f.asked; a.Group != "convoy" || a.Files == nil || *a.Files || a.Location != nil || a.TTL != 90*time.Minute || a.Compliance == nil || !a.Push || !strings.Contains(w.Body.String(), "six words") {
 		t.Errorf("asked for %+v, answered %s", a, w.Body)
 	}
 	for _, bad := range []string{

@@ -72,7 +72,7 @@ func (f fakeConfigs) IssueConfig(ctx context.Context, c api.NewConfig) (api.Issu
 	u := deeplink.Update{Config: signed, Admin: fakeAdmin.cert}
 	frame, err := deeplink.SealUpdateTo(u, fakeAdmin.key, fakeAdmin.secret)
 	if !c.Open {
-		out.NeedsPassword, out.Password = true, "abbey-acorn-badge-cabin-dance-eagle-fabric"
+		out.NeedsPassword, out.Password = true, "abbey-acorn-badge-candy-dance-eagle"
 		frame, err = deeplink.SealUpdate(ctx, u, fakeAdmin.key, []byte(out.Password), kdf.Floor())
 	}
 	out.Link = deeplink.Link(frame)

