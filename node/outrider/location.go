@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,19 +42,20 @@ type shareFlags struct {
 func (a *app) locationShareCmd() *cobra.Command {
 	var f shareFlags
 	c := &cobra.Command{
-		Use:   "share TO [LAT LON]",
+		Use:   "share TO [LAT LON | MGRS]",
 		Short: "Send a position to a user",
-		Long: `Share sends a position in decimal degrees (WGS 84), north and east positive.
-Put -- before a negative latitude, so that it is not taken for a flag.
+		Long: `Share sends a position in decimal degrees (WGS 84), north and east positive, or
+as an MGRS reference. Put -- before a negative latitude, so that it is not taken
+for a flag.
 
 With --here the position is this node's own. With --live it is sent again and
 again for that time, each one in place of the one before; it goes on after a
 restart of the node as soon as you have logged in, and ends by itself or with
 outrider location stop. A position given by hand with --live goes once and
 holds until the end.`,
-		Example: "  outrider location share bravo 48.13743 11.57549 --accuracy 5 --note \"rally point\"\n  outrider location share bravo -- -33.85678 151.21530\n" +
+		Example: "  outrider location share bravo 48.13743 11.57549 --accuracy 5 --note \"rally point\"\n  outrider location share bravo 32U PU 91611 34783\n  outrider location share bravo -- -33.85678 151.21530\n" +
 			"  outrider location share bravo --here\n  outrider location share bravo --live 30m --every 1m\n  outrider location share bravo 48.13743 11.57549 --live 8h",
-		Args:        cobra.RangeArgs(1, 3),
+		Args:        cobra.RangeArgs(1, 5),
 		Annotations: exits(exitNotRunning, exitLogin, exitMissing, exitConflict, exitBusy),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.shareLocation(cmd.Context(), args, f)
@@ -62,7 +65,7 @@ holds until the end.`,
 	c.Flags().Float64Var(&f.accuracy, "accuracy", 0, "radius of uncertainty in metres")
 	c.Flags().StringVar(&f.note, "note", "", "a few words to go with it")
 	c.Flags().BoolVar(&f.here, "here", false, "send where this node is")
-	c.Flags().StringVar(&f.live, "live", "", "share for this time, 10s to 24h: where this node is, or LAT LON")
+	c.Flags().StringVar(&f.live, "live", "", "share for this time, 10s to 24h: where this node is, or the position given")
 	c.Flags().StringVar(&f.every, "every", "", "with --live: how often, 10s to 1h (default 1m)")
 	return c
 }
@@ -73,9 +76,9 @@ func (a *app) shareLocation(ctx context.Context, args []string, f shareFlags) er
 	case own && len(args) != 1:
 		return usageError("--here sends where this node is: name only whom to send it to")
 	case f.here && f.live != "":
-		return usageError("--live without LAT LON sends where this node is: leave out --here")
-	case !own && len(args) != 3:
-		return usageError("name whom to send it to, the latitude and the longitude; or use --here")
+		return usageError("--live without a position sends where this node is: leave out --here")
+	case !own && len(args) == 1:
+		return usageError("name whom to send it to, and latitude and longitude or an MGRS reference; or use --here")
 	case own && f.accuracy != 0:
 		return usageError("--accuracy goes with a position given by hand")
 	case f.every != "" && f.live == "":
@@ -100,13 +103,10 @@ func (a *app) shareLocation(ctx context.Context, args []string, f shareFlags) er
 	return a.post(ctx, "/v1/locations", f.send.once, in)
 }
 
-// typed reads a position given by hand.
+// typed reads a position given by hand: degrees, or an MGRS reference, which
+// names a square and so has an accuracy of its own.
 func typed(args []string, accuracy float64) (map[string]any, error) {
-	lat, err := degrees("latitude", args[1], 90)
-	if err != nil {
-		return nil, err
-	}
-	lon, err := degrees("longitude", args[2], 180)
+	lat, lon, within, err := place(args[1:])
 	if err != nil {
 		return nil, err
 	}
@@ -114,10 +114,31 @@ func typed(args []string, accuracy float64) (map[string]any, error) {
 		return nil, usageError("--accuracy is in metres, 0 to 1000000")
 	}
 	in := map[string]any{"to": args[0], "lat": lat, "lon": lon}
-	if accuracy > 0 {
+	if accuracy = max(accuracy, within); accuracy > 0 {
 		in["accuracy_m"] = math.Ceil(accuracy)
 	}
 	return in, nil
+}
+
+// place reads latitude and longitude or an MGRS reference; within is the radius,
+// metres, inside which the place is, or 0.
+func place(args []string) (lat, lon, within float64, err error) {
+	if _, err := strconv.ParseFloat(args[0], 64); err != nil || len(args) != 2 {
+		reference := strings.Join(args, " ")
+		lat, lon, size, err := position.ParseMGRS(reference)
+		if errors.Is(err, position.ErrPolar) {
+			return 0, 0, 0, usageError("%q lies near a pole, where this command reads degrees only", shorten(reference))
+		}
+		if err != nil {
+			return 0, 0, 0, usageError("%q: want latitude and longitude, or an MGRS reference like 32U PU 91611 34783", shorten(reference))
+		}
+		return lat, lon, size * math.Sqrt2 / 2, nil
+	}
+	if lat, err = degrees("latitude", args[0], 90); err != nil {
+		return 0, 0, 0, err
+	}
+	lon, err = degrees("longitude", args[1], 180)
+	return lat, lon, 0, err
 }
 
 func degrees(what, s string, most float64) (float64, error) {
@@ -159,7 +180,7 @@ func (a *app) shareLive(ctx context.Context, args []string, f shareFlags) error 
 		return usageError("--live %q: want a time from 10s to 24h", shorten(f.live))
 	}
 	in := map[string]any{"to": args[0]}
-	if len(args) == 3 {
+	if len(args) > 1 {
 		if in, err = typed(args, f.accuracy); err != nil {
 			return err
 		}

@@ -96,11 +96,9 @@ func zoneOf(lat, lon float64) int {
 // project is the transverse Mercator projection around a meridian: radians
 // in, metres out.
 func project(lat, lon float64) (east, north float64) {
-	tau := math.Tan(lat)
-	sigma := math.Sinh(eccentricity * math.Atanh(eccentricity*tau/math.Hypot(1, tau)))
-	conformal := tau*math.Hypot(1, sigma) - sigma*math.Hypot(1, tau)
-	xi0 := math.Atan2(conformal, math.Cos(lon))
-	eta0 := math.Asinh(math.Sin(lon) / math.Hypot(conformal, math.Cos(lon)))
+	tau := conformal(math.Tan(lat))
+	xi0 := math.Atan2(tau, math.Cos(lon))
+	eta0 := math.Asinh(math.Sin(lon) / math.Hypot(tau, math.Cos(lon)))
 	xi, eta := xi0, eta0
 	for i, a := range alpha {
 		k := float64(2 * (i + 1))
@@ -108,6 +106,20 @@ func project(lat, lon float64) (east, north float64) {
 		eta += a * math.Cos(k*xi0) * math.Sinh(k*eta0)
 	}
 	return utmScale * rectifying * eta, utmScale * rectifying * xi
+}
+
+// conformal is the tangent of the conformal latitude for that of the latitude.
+func conformal(tau float64) float64 {
+	sigma := math.Sinh(eccentricity * math.Atanh(eccentricity*tau/math.Hypot(1, tau)))
+	return tau*math.Hypot(1, sigma) - sigma*math.Hypot(1, tau)
+}
+
+// rowShift is by how many letters the rows of a zone are shifted.
+func rowShift(zone int) int {
+	if zone%2 == 0 {
+		return 5
+	}
+	return 0
 }
 
 // MGRS is the grid reference of a point to one metre, like
@@ -119,12 +131,8 @@ func MGRS(lat, lon float64) (string, error) {
 		return "", err
 	}
 	e, n := u.Easting+onLine, u.Northing+onLine
-	shift := 0
-	if u.Zone%2 == 0 {
-		shift = 5
-	}
 	band := bands[min(len(bands)-1, int((lat+80)/8))]
 	column := columns[(u.Zone-1)%3][int(e/square)-1]
-	row := rows[(int(n/square)+shift)%len(rows)]
+	row := rows[(int(n/square)+rowShift(u.Zone))%len(rows)]
 	return fmt.Sprintf("%02d%c %c%c %05d %05d", u.Zone, band, column, row, int(math.Mod(e, square)), int(math.Mod(n, square))), nil
 }
