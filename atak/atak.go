@@ -136,7 +136,15 @@ type Message struct {
 	Delivered bool
 	Read      bool
 	Failed    string // why it will not arrive, empty while it may
+	// Withheld says what keeps the content from the user, a file or a position;
+	// empty while nothing does.
+	Withheld string
 }
+
+// A Forbidden error is a rule of the user's group, in words for the user.
+type Forbidden struct{ Rule string }
+
+func (f *Forbidden) Error() string { return f.Rule }
 
 // A File is what a message of kind Package carries.
 type File struct {

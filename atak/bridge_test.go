@@ -287,6 +287,37 @@ func TestL03WhatCannotBeCarriedIsSaid(t *testing.T) {
 	b.quiet("anything", func(e cot.Event) bool { return e.Type == "b-t-f" || e.Type == "b-f-t-r" || e.Type == "b-m-p-s-m" })
 }
 
+// L02, F03: what a group's policy forbids or keeps back is said, once, and what
+// is freed later arrives.
+func TestL02PolicyIsSaid(t *testing.T) {
+	nodes := world(t, "alpha", "bravo")
+	a, b := nodes[0].device("ANDROID-aa", "alpha"), nodes[1].device("ANDROID-bb", "bravo")
+	b.wait("alpha", func(e cot.Event) bool { return e.UID == uidOf(nodes[0].user.self.ID) })
+	rule := &Forbidden{Rule: "the policy of group convoy forbids positions"}
+	a.mesh.mu.Lock()
+	nodes[0].user.fail = rule
+	a.mesh.mu.Unlock()
+	a.here(48.2, 11.6)
+	a.waitText("Your position is not sent: " + rule.Rule)
+	a.send(a.chat(nodes[1].user.self.ID, "1", "x"))
+	a.waitText("was not sent: " + rule.Rule)
+
+	held := Message{ID: "held", Peer: nodes[0].user.self, Kind: Package, Unread: true, Withheld: "a file was withheld by the policy of group convoy"}
+	place := held
+	place.Kind, place.Withheld = Place, "a position was withheld by the policy of group convoy"
+	to := nodes[1].user.self.ID
+	for range 2 {
+		nodes[1].srv.Update(to, held)
+		place.ID += "p"
+		nodes[1].srv.Update(to, place)
+	}
+	b.waitText("a file was withheld by the policy of group convoy")
+	b.waitText("a position was withheld by the policy of group convoy")
+	b.quiet("the same again", func(e cot.Event) bool {
+		return e.Find("remarks") != nil && strings.Contains(e.Find("remarks").Text, "withheld")
+	})
+}
+
 // What carries our mark has been here; a name of somebody else is no callsign.
 func TestL03LoopsAndBorrowedNames(t *testing.T) {
 	nodes := world(t, "alpha", "bravo", "charlie")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +35,7 @@ type desk struct {
 	own     *ownPosition
 	tracks  map[PersonID]Position
 	given   *memory[bool]  // incoming messages that went to the clients
+	kept    *memory[bool]  // what the clients were told is withheld
 	sent    *memory[sent]  // outgoing messages whose receipts go to a device
 	early   *memory[state] // states that came before the message was noted
 }
@@ -53,7 +55,7 @@ func newDesk(s *Server, u User, sp *spool) *desk {
 	d := &desk{
 		srv: s, user: u, self: u.Self(), spool: sp, inbox: newMailbox(), packages: newMailbox(), kick: make(chan struct{}, 1),
 		over: make(chan struct{}), workers: 1, clients: make(map[*client]bool), tracks: make(map[PersonID]Position),
-		given: newMemory[bool](), sent: newMemory[sent](), early: newMemory[state](),
+		given: newMemory[bool](), kept: newMemory[bool](), sent: newMemory[sent](), early: newMemory[state](),
 	}
 	d.shut = sync.OnceFunc(func() { close(d.over) })
 	return d
@@ -175,12 +177,32 @@ func (d *desk) update(ctx context.Context, m Message) {
 	switch {
 	case m.Out:
 		d.progress(m)
+	case m.Withheld != "":
+		if m.Unread && d.kept.add(keptAs(m), true) {
+			d.withheld(m, d.all()...)
+		}
 	case m.Kind == Place:
 		d.moved(ctx, m)
 	case m.Kind == Text && m.Unread && d.given.add(m.ID, true):
 		d.deliver(m, d.all()...)
 	case m.Kind == Package && m.Unread && m.File.Complete && d.given.add(m.ID, true):
 		d.packages.put(m)
+	}
+}
+
+// keptAs names what is told once: each file, and of each person that there are
+// positions.
+func keptAs(m Message) MessageID {
+	if m.Kind == Place {
+		return MessageID("positions of " + m.Peer.ID)
+	}
+	return m.ID
+}
+
+// withheld says what is kept from the user.
+func (d *desk) withheld(m Message, to ...*client) {
+	for _, c := range to {
+		c.tell(m.Peer.Name + ": " + m.Withheld + ". It opens when a newer policy allows it.")
 	}
 }
 
@@ -244,6 +266,9 @@ func (d *desk) replay(ctx context.Context, c *client) {
 	}
 	for _, m := range list {
 		switch {
+		case m.Withheld != "":
+			d.kept.add(keptAs(m), true)
+			d.withheld(m, c)
 		case m.Kind == Text:
 			d.given.add(m.ID, true)
 			d.deliver(m, c)
@@ -361,7 +386,14 @@ func (d *desk) share(ctx context.Context) {
 	}
 	failed := 0
 	for _, p := range to {
-		if err := d.user.SendPosition(ctx, p, at); err != nil {
+		err := d.user.SendPosition(ctx, p, at)
+		var rule *Forbidden
+		switch {
+		case errors.As(err, &rule):
+			for _, c := range d.all() {
+				c.tellOnce("forbidden", "Your position is not sent: "+rule.Rule+".")
+			}
+		case err != nil:
 			failed++
 			d.srv.log.Debug("atak: send a position", "err", err)
 		}

@@ -240,10 +240,15 @@ func (u *takUser) People(ctx context.Context) ([]atak.Person, error) {
 }
 
 // failed ends the clients of a user whose keys were closed under the bridge:
-// what they say could not be kept.
+// what they say could not be kept. A policy's refusal is said in the bridge's
+// words.
 func (u *takUser) failed(err error) error {
 	if errors.Is(err, chat.ErrLocked) {
 		u.b.srv.Drop(atak.PersonID(u.id.String()))
+	}
+	var rule *chat.PolicyError
+	if errors.As(err, &rule) {
+		return &atak.Forbidden{Rule: rule.Error()}
 	}
 	return err
 }

@@ -278,3 +278,25 @@ func TestL03PositionSurvivesTheMapping(t *testing.T) {
 		t.Errorf("a fix of the future: %v", got.Time)
 	}
 }
+
+// L02, F03: what a policy forbids or withholds is told in the bridge's words.
+func TestL02PolicyForTheBridge(t *testing.T) {
+	refused := (&takUser{}).failed(fmt.Errorf("chat: send: %w", &chat.PolicyError{Group: "convoy", Type: chat.TypeLocation}))
+	var rule *atak.Forbidden
+	if !errors.As(refused, &rule) || rule.Rule != "the policy of group convoy forbids sharing positions" {
+		t.Errorf("a refusal is %v", refused)
+	}
+	if other := errors.New("another fault"); (&takUser{}).failed(other) != other {
+		t.Error("another fault is taken for a rule")
+	}
+	for kind, want := range map[chat.Type]atak.Kind{chat.TypeFile: atak.Package, chat.TypeLocation: atak.Place} {
+		m := chat.Message{Type: kind, Withheld: "convoy", Reason: chat.Reason{Code: "withheld", Text: "withheld by the policy of group convoy"}, Unread: true}
+		if got := atakMessage(m); got.Kind != want || got.Withheld != m.Reason.Text {
+			t.Errorf("%v is %+v", kind, got)
+		}
+		m.Out = true // here it is the other's policy, and the state of what was sent says it
+		if got := atakMessage(m); got.Withheld != "" {
+			t.Errorf("sent: %+v", got)
+		}
+	}
+}

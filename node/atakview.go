@@ -23,7 +23,14 @@ func atakMessage(m chat.Message) atak.Message {
 	if m.State == chat.StateFailed || m.State == chat.StateExpired {
 		out.Failed = m.Reason.Text
 	}
+	if m.Withheld != "" && !m.Out {
+		out.Withheld = m.Reason.Text
+	}
 	switch {
+	case m.Type == chat.TypeFile && out.Withheld != "":
+		out.Kind = atak.Package
+	case m.Type == chat.TypeLocation && out.Withheld != "":
+		out.Kind = atak.Place
 	case m.Type == chat.TypeText:
 		out.Kind = atak.Text
 	case m.Type == chat.TypeFile && m.File != nil:
