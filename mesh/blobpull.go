@@ -367,7 +367,7 @@ func (m *Machine) sendLeaf(l *link) bool {
 			group := geo.GroupOf(s.leaf)
 			first, end := geo.GroupRange(group)
 			head := appendFrame(nil, proofFrame{Pull: s.id, Group: group})
-			m.sendCounted(l, head, LoadProof{Root: s.root, Group: group}, (end-first+16)*blob.HashSize)
+			m.sendCounted(l, head, LoadProof{Root: s.root, Group: group}, (end-first+16)*blob.HashSize, loadOf{true, s.id})
 			return true
 		}
 		size := 0
@@ -380,7 +380,7 @@ func (m *Machine) sendLeaf(l *link) bool {
 		}
 		end := min(s.offset+l.chunk(), size)
 		head := appendFrame(nil, leafFrame{Pull: s.id, Leaf: s.leaf, Offset: s.offset})
-		m.sendCounted(l, head, LoadLeaf{Root: s.root, Leaf: s.leaf, Offset: s.offset, End: end}, end-s.offset)
+		m.sendCounted(l, head, LoadLeaf{Root: s.root, Leaf: s.leaf, Offset: s.offset, End: end}, end-s.offset, loadOf{true, s.id})
 		if s.offset = end; end == size {
 			s.leaf, s.offset = s.leaf+1, 0
 		}

@@ -192,3 +192,40 @@ func TestUnknownFramesAreCountedNotPunished(t *testing.T) {
 		t.Fatalf("%d malformed counted, hangups %v", a.drops(mesh.DropMalformed), a.hangups)
 	}
 }
+
+// TestUnsentFramesLeaveNoHole: what is gone from the store when its frame is to
+// be filled does not stay in flight. A link on which that happens goes on, and
+// is not taken for stalled once it is idle.
+func TestUnsentFramesLeaveNoHole(t *testing.T) {
+	for _, class := range []cla.Class{cla.LAN, cla.Radio} {
+		r := newRig(t)
+		a, b := r.node(1, nil), r.node(2, nil)
+		small, large, stays := msg(t, 1, 300, bundle.Routine), msg(t, 2, 60_000, bundle.Routine), msg(t, 3, 300, bundle.Routine)
+		for _, m := range []bundle.Bundle{small, large, stays} {
+			if err := a.submit(m, mesh.SubmitOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, m := range []bundle.Bundle{small, large} {
+			if err := a.store.Commit(t.Context(), []mesh.Op{mesh.DeleteBundle{ID: m.ID()}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.connect(a, b, class)
+		r.advance(10 * time.Minute)
+		if got := b.state(stays.ID()); got != "held" {
+			t.Errorf("%v: what is there is %s at the neighbour", class, got)
+		}
+		if len(a.hangups) != 0 {
+			t.Errorf("%v: hung up: %v", class, a.hangups)
+		}
+		later := msg(t, 4, 300, bundle.Routine)
+		if err := a.submit(later, mesh.SubmitOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		r.advance(time.Minute)
+		if got := b.state(later.ID()); got != "held" {
+			t.Errorf("%v: what came later is %s at the neighbour", class, got)
+		}
+	}
+}

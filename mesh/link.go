@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"slices"
 	"time"
 
 	"outrider/mesh/bundle"
@@ -97,6 +98,14 @@ type inflight struct {
 	bytes int
 	at    Time
 	first bool // nothing else was on its way
+	load  loadOf
+}
+
+// loadOf names what a counted frame carries a part of: a transfer, or a run of
+// leaves. Control frames have none.
+type loadOf struct {
+	leaves bool
+	num    uint64
 }
 
 // An outgoing is a bundle or purge record on its way over a link.
@@ -182,7 +191,7 @@ func (m *Machine) send(l *link, f Frame) {
 }
 
 // sendCounted puts a frame on a link that uses up window.
-func (m *Machine) sendCounted(l *link, head []byte, load Load, payload int) {
+func (m *Machine) sendCounted(l *link, head []byte, load Load, payload int, of loadOf) {
 	n := len(head) + payload
 	if load != nil {
 		n += frameGuess
@@ -192,8 +201,25 @@ func (m *Machine) sendCounted(l *link, head []byte, load Load, payload int) {
 	}
 	l.sent++
 	l.inflight += n
-	l.window = append(l.window, inflight{n, m.now, len(l.window) == 0})
+	l.window = append(l.window, inflight{n, m.now, len(l.window) == 0, of})
 	m.emit(Send{Link: l.id, Head: head, Load: load})
+}
+
+// uncount takes a frame back that never went out: the peer will not count it.
+// Without this its bytes would stay in flight until the link is closed as
+// stalled.
+func (m *Machine) uncount(l *link, of loadOf) {
+	at := slices.IndexFunc(l.window, func(w inflight) bool { return w.load == of })
+	if at < 0 {
+		at = len(l.window) - 1 // a later frame was credited in its place
+	}
+	if at < 0 {
+		return
+	}
+	l.inflight -= l.window[at].bytes
+	l.window = slices.Delete(l.window, at, at+1)
+	l.sent--
+	l.progress, l.dirty = m.now, true
 }
 
 // credit gives back window for frames the peer has received.

@@ -164,7 +164,7 @@ func (m *Machine) putOffer(l *link, f offerFrame, refs []ref, live bool) {
 		}
 	}
 	l.offers[f.Num] = refs
-	m.sendCounted(l, appendFrame(nil, f), nil, 0)
+	m.sendCounted(l, appendFrame(nil, f), nil, 0, loadOf{})
 }
 
 // receivedOffer picks what is lacking.

@@ -62,7 +62,7 @@ func (m *Machine) sendNext(l *link) bool {
 // sendControl sends one frame of a reconciliation.
 func (m *Machine) sendControl(l *link) bool {
 	if len(l.ctl) > 0 {
-		m.sendCounted(l, appendFrame(nil, l.ctl[0]), nil, 0)
+		m.sendCounted(l, appendFrame(nil, l.ctl[0]), nil, 0, loadOf{})
 		l.ctl = l.ctl[1:]
 		return true
 	}
@@ -123,7 +123,7 @@ func (m *Machine) sendPurge(l *link, o *outgoing, e *entry) {
 	o.purged = true
 	m.number(l, o, e)
 	head := appendNum([]byte{typePurge}, o.num)
-	m.sendCounted(l, head, LoadTombstone{ID: e.id, Age: e.age(m.now)}, 0)
+	m.sendCounted(l, head, LoadTombstone{ID: e.id, Age: e.age(m.now)}, 0, loadOf{num: o.num})
 }
 
 // sendBundle begins a transfer: in one frame if it fits, at the offset the
@@ -139,11 +139,11 @@ func (m *Machine) sendBundle(l *link, o *outgoing, e *entry) {
 	load := LoadBundle{ID: o.id, Num: o.num, Age: e.age(m.now), Budget: o.give, Offset: o.next}
 	if o.size <= chunk && o.next == 0 {
 		o.next, load.End = o.size, o.size
-		m.sendCounted(l, nil, load, o.size)
+		m.sendCounted(l, nil, load, o.size, loadOf{num: o.num})
 		return
 	}
 	load.Begin, load.End = true, min(o.next+chunk, o.size)
-	m.sendCounted(l, nil, load, load.End-load.Offset)
+	m.sendCounted(l, nil, load, load.End-load.Offset, loadOf{num: o.num})
 	o.begun, o.next = true, load.End
 	if o.next < o.size {
 		l.active[o.level] = o
@@ -160,7 +160,7 @@ func (m *Machine) sendMore(l *link, o *outgoing) bool {
 	}
 	end := min(o.next+l.chunk(), o.size)
 	head := appendFrame(nil, dataFrame{Num: o.num, Offset: o.next})
-	m.sendCounted(l, head, LoadPayload{ID: o.id, Offset: o.next, End: end}, end-o.next)
+	m.sendCounted(l, head, LoadPayload{ID: o.id, Offset: o.next, End: end}, end-o.next, loadOf{num: o.num})
 	if o.next = end; end == o.size {
 		l.active[o.level] = nil
 	}
@@ -176,8 +176,9 @@ func (m *Machine) unsent(in Unsent) {
 	}
 	r := &reader{data: in.Head[1:]}
 	num := r.num(1 << 62)
-	l.dirty = true
-	if in.Head[0] == typeLeaf || in.Head[0] == typeProof {
+	leaves := in.Head[0] == typeLeaf || in.Head[0] == typeProof
+	m.uncount(l, loadOf{leaves, num})
+	if leaves {
 		m.leafUnsent(l, num)
 		return
 	}
