@@ -28,6 +28,12 @@ func (s Standing) Settled() bool {
 	return false
 }
 
+// Gone reports that the bundle is not wanted here any more, and that this is on
+// disk: a purge record need not be offered.
+func (s Standing) Gone() bool {
+	return s.Settled() && s.State != stateNames[held] && s.State != stateNames[purging]
+}
+
 // Refused reports that there was no room for it.
 func (s Standing) Refused() bool { return s.State == stateNames[refused] }
 

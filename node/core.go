@@ -193,10 +193,15 @@ func (u *uplink) runAgent(ctx context.Context, core [16]byte) (err error) {
 		return fmt.Errorf("node: core: %w", err)
 	}
 	defer func() { err = errors.Join(err, ledger.Close()) }()
+	done, err := openCaught(filepath.Join(u.n.home.path(coreFolder), "mailboxes"), core)
+	if err != nil {
+		return err
+	}
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	c := &coreLife{u: u, core: core, ledger: ledger, arrived: make(chan struct{}, 1), boxes: make(chan struct{}, 1)}
+	c := &coreLife{u: u, core: core, ledger: ledger, caught: done, arrived: make(chan struct{}, 1), boxes: make(chan struct{}, 1)}
 	c.store = newCoreStore(ctx, u.edge, ledger, c.isThere)
+	c.store.purgesRead(done.purges())
 	defer c.store.files.close()
 	terms := carrier{u.n}.CarryTerms()
 	c.generation = terms.Generation
@@ -232,6 +237,7 @@ type coreLife struct {
 	agent      *mesh.Shell
 	store      *coreStore
 	generation uint64
+	caught     *caught
 	arrived    chan struct{} // 1 deep: a parcel waits for the node
 	boxes      chan struct{} // 1 deep: the core was told of mailboxes
 
@@ -350,7 +356,7 @@ func streamPair() (a, b *net.UnixConn, err error) {
 // mailboxes are what this node reads now: the tags of its users and of control
 // objects, and the purge records of what it has put.
 func (c *coreLife) mailboxes() coresync.Mailboxes {
-	m := coresync.Mailboxes{Tags: c.u.n.agent.Served(), Purges: coresync.PurgeTags(c.store.purgeTags())}
+	m := coresync.Mailboxes{Tags: c.u.n.agent.Served(), Purges: c.store.purgeTags(coresync.MaxTags)}
 	if len(m.Tags) > coresync.MaxTags {
 		c.u.log.Warn("more tags are read here than the core takes; the rest comes through the mesh only", "tags", len(m.Tags))
 		m.Tags = m.Tags[:coresync.MaxTags]
@@ -361,6 +367,13 @@ func (c *coreLife) mailboxes() coresync.Mailboxes {
 	return m
 }
 
+// reads is what the core was told last.
+func (c *coreLife) reads() coresync.Mailboxes {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.told
+}
+
 // watch tells the core what this node reads, unless that is what it was told
 // on this connection.
 func (c *coreLife) watch(ctx context.Context, told *coresync.Mailboxes) (*coresync.Mailboxes, error) {
@@ -369,7 +382,14 @@ func (c *coreLife) watch(ctx context.Context, told *coresync.Mailboxes) (*coresy
 		return told, nil
 	}
 	m.Again = told == nil
-	if err := c.u.edge.Watch(ctx, m); err != nil {
+	if err := c.caught.keep(m); err != nil {
+		return told, err
+	}
+	since, err := c.u.edge.Watch(ctx, m)
+	if err == nil {
+		err = c.caught.delivered(since)
+	}
+	if err != nil {
 		return told, err
 	}
 	c.mu.Lock()
@@ -461,10 +481,10 @@ func (c *coreLife) settle(ctx context.Context) error {
 func (c *coreLife) settleOne(p *spooled, here, there mesh.Standing) {
 	done := here.Settled()
 	if p.Purge != nil {
-		done = here.Settled() && here.State != "held"
+		done = here.Gone()
 	}
 	switch {
-	case done, there.State == "superseded": // the latter: the node has judged it and wants none of it
+	case done, p.Purge == nil && there.State == "superseded": // the latter: the node has judged it and wants none of it
 		c.store.forget(p, true)
 		c.u.edge.Ack(p.Parcel)
 	case here.Refused(), time.Since(p.at) > corePatient:

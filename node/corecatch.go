@@ -2,8 +2,8 @@ package node
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,7 +15,7 @@ import (
 // What is delivered from a mailbox is what comes after the node began to read
 // it. A key can come later than the first bundle for it, and a node may have
 // lost its store; so what lies in a mailbox already is listed, and what the
-// node does not have is fetched. The ledger knows which mailboxes are done.
+// node does not have is fetched. caught are the mailboxes that are done.
 const (
 	catchMin   = time.Second
 	catchMax   = 5 * time.Minute
@@ -23,39 +23,12 @@ const (
 	catchSpool = 256 // parcels that wait for the node, at which nothing more is fetched
 )
 
-// caughtUp is the ledger's entry of a mailbox of which everything old is here.
-func caughtUp(tag identity.Tag, purges bool) [16]byte {
-	kind := byte('b')
-	if purges {
-		kind = 'p'
-	}
-	sum := sha256.Sum256(append([]byte{kind}, append(tag[:], "outrider/v1/ledger-box"...)...))
-	return [16]byte(sum[:16])
-}
-
-// behind are the mailboxes that the core delivers from and that are not done.
-func (c *coreLife) behind() (m coresync.Mailboxes) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, t := range c.told.Tags {
-		if !c.ledger.Has(caughtUp(t, false)) {
-			m.Tags = append(m.Tags, t)
-		}
-	}
-	for _, t := range c.told.Purges {
-		if !c.ledger.Has(caughtUp(t, true)) {
-			m.Purges = append(m.Purges, t)
-		}
-	}
-	return m
-}
-
 // catchUp works until ctx ends: what the node could not take is asked for
 // again after a while, and then less and less often.
 func (c *coreLife) catchUp(ctx context.Context) {
 	wait := catchMin
 	for ctx.Err() == nil {
-		m := c.behind()
+		m, asOf := c.caught.behind(c.reads())
 		if len(m.Tags)+len(m.Purges) == 0 {
 			wait = catchMin
 			select {
@@ -64,7 +37,7 @@ func (c *coreLife) catchUp(ctx context.Context) {
 			}
 			continue
 		}
-		done, err := c.catchOne(ctx, m)
+		done, err := c.catchOne(ctx, m, asOf)
 		switch {
 		case err != nil && ctx.Err() == nil:
 			c.u.log.Warn("what lies at the core cannot be listed; it is asked again", "err", err)
@@ -78,7 +51,7 @@ func (c *coreLife) catchUp(ctx context.Context) {
 
 // catchOne lists mailboxes and fetches what is missing. Done are those of
 // which the node had everything already.
-func (c *coreLife) catchOne(ctx context.Context, m coresync.Mailboxes) (done bool, err error) {
+func (c *coreLife) catchOne(ctx context.Context, m coresync.Mailboxes, asOf int) (done bool, err error) {
 	names, err := c.u.edge.List(ctx, m)
 	if err != nil {
 		return false, err
@@ -99,16 +72,8 @@ func (c *coreLife) catchOne(ctx context.Context, m coresync.Mailboxes) (done boo
 	if err := g.Wait(); err != nil {
 		return false, err
 	}
-	for _, t := range m.Tags {
-		if !missing[t] {
-			c.ledger.Add(caughtUp(t, false))
-		}
-	}
-	for _, t := range m.Purges {
-		if !missing[t] {
-			c.ledger.Add(caughtUp(t, true))
-		}
-	}
+	lacks := func(t identity.Tag) bool { return missing[t] }
+	c.caught.add(coresync.Mailboxes{Tags: slices.DeleteFunc(m.Tags, lacks), Purges: slices.DeleteFunc(m.Purges, lacks)}, asOf)
 	return len(missing) == 0, nil
 }
 

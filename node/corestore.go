@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +42,7 @@ type coreStore struct {
 	mu     sync.Mutex
 	spool  map[bundle.ID]*spooled
 	mine   map[bundle.ID]identity.Tag // bundles put from here, until they are purged or die
+	sentTo map[identity.Tag]time.Time // when something went there last
 	values map[string][]byte
 }
 
@@ -53,7 +56,7 @@ var _ mesh.Store = (*coreStore)(nil)
 
 func newCoreStore(ctx context.Context, edge coreEdge, ledger *coresync.Ledger, put func([]bundle.ID)) *coreStore {
 	s := &coreStore{
-		ctx: ctx, edge: edge, ledger: ledger, put: put, spool: map[bundle.ID]*spooled{}, mine: map[bundle.ID]identity.Tag{}, values: map[string][]byte{},
+		ctx: ctx, edge: edge, ledger: ledger, put: put, spool: map[bundle.ID]*spooled{}, mine: map[bundle.ID]identity.Tag{}, sentTo: map[identity.Tag]time.Time{}, values: map[string][]byte{},
 	}
 	_, _ = rand.Read(s.epoch[:])
 	s.files = newCoreFiles(ctx, edge)
@@ -137,18 +140,44 @@ func (s *coreStore) drop(id bundle.ID, known bool) {
 	}
 }
 
-// purgeTags are the tags of bundles that were put from here and live.
-func (s *coreStore) purgeTags() (tags []identity.Tag) {
+// purgesLinger is how long the purge records of a tag are still read after the
+// last bundle that went there: conversations go on, and each new reading costs a
+// list of all that lies there.
+const purgesLinger = 24 * time.Hour
+
+// purgesRead notes tags whose purge records were read before a restart.
+func (s *coreStore) purgesRead(tags []identity.Tag) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	seen := map[identity.Tag]bool{}
+	for _, t := range tags {
+		s.sentTo[t] = time.Now()
+	}
+}
+
+// purgeTags are the tags whose purge records are waited for, at most so many:
+// of bundles that were put from here and live, and of those to whom something
+// went lately.
+func (s *coreStore) purgeTags(most int) (tags []identity.Tag) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	live := map[identity.Tag]bool{}
 	for _, t := range s.mine {
-		if !seen[t] {
-			seen[t] = true
+		live[t] = true
+	}
+	lately := slices.Collect(maps.Keys(s.sentTo))
+	slices.SortFunc(lately, func(a, b identity.Tag) int { return s.sentTo[b].Compare(s.sentTo[a]) })
+	for _, t := range lately {
+		if !live[t] && time.Since(s.sentTo[t]) > purgesLinger {
+			delete(s.sentTo, t)
+		}
+	}
+	tags = slices.Collect(maps.Keys(live))
+	for _, t := range lately {
+		if _, ok := s.sentTo[t]; ok && !live[t] {
 			tags = append(tags, t)
 		}
 	}
-	return tags
+	return tags[:min(len(tags), most)]
 }
 
 // purgeKey is the ledger's entry of a bundle's purge record.
@@ -208,6 +237,7 @@ func (s *coreStore) item(op mesh.Op, began time.Time) (it *coresync.Item, key [1
 		}
 		if r.Header.Kind != bundle.KindControl {
 			s.mine[r.ID] = r.Header.Tag
+			s.sentTo[r.Header.Tag] = began
 		}
 		if s.ledger.Has(r.ID) {
 			return nil, key, &r.ID

@@ -2,6 +2,7 @@ package coresync
 
 import (
 	"bytes"
+	"log/slog"
 	"testing"
 
 	"outrider/mesh/bundle"
@@ -47,6 +48,55 @@ func TestP08BundleCrossesOnce(t *testing.T) {
 	}
 	if st := a.Status(); st.Stored != 3 || st.Present != 3 || !st.Up || st.Core == [16]byte{} {
 		t.Errorf("status %+v", st)
+	}
+}
+
+// What comes into a mailbox while it is not read is never delivered: it is only
+// in the list. A node can tell from the time that Watch returns when the core
+// has begun anew, and from its own sets when it has not read for a while.
+func TestP08GapIsListed(t *testing.T) {
+	a, b := edge(t, "gap-a"), edge(t, "gap-b")
+	tag, other := newTag(), newTag()
+	since := watch(t, b, Mailboxes{Tags: []identity.Tag{tag}})
+	in := pulling(t, b)
+	first, missed, last := mail(t, tag, 10), mail(t, tag, 20), mail(t, tag, 30)
+	put(t, a, Item{Bundle: &first})
+	until(t, "the first arrives", func() bool { return in.count(first.ID()) == 1 })
+	if again := watch(t, b, Mailboxes{Tags: []identity.Tag{other}}); since.IsZero() || !again.Equal(since) {
+		t.Errorf("other mailboxes: since %v, then %v", since, again)
+	}
+	put(t, a, Item{Bundle: &missed})
+	mark := mail(t, other, 10)
+	put(t, a, Item{Bundle: &mark})
+	until(t, "what comes behind it arrives", func() bool { return in.count(mark.ID()) == 1 })
+	if again := watch(t, b, Mailboxes{Tags: []identity.Tag{tag, other}, Again: true}); !again.Equal(since) {
+		t.Errorf("read again: since %v, then %v", since, again)
+	}
+	put(t, a, Item{Bundle: &last})
+	until(t, "the last arrives", func() bool { return in.count(last.ID()) == 1 })
+	if in.count(missed.ID()) != 0 {
+		t.Error("the core delivers what came before; then lists are not needed")
+	}
+	names, err := b.List(patiently(t), Mailboxes{Tags: []identity.Tag{tag}})
+	if err != nil || len(names) != 3 {
+		t.Errorf("%d names, %v", len(names), err)
+	}
+
+	d := cluster(t)
+	desk, err := d.desk(slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := desk.connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if err := desk.js.DeleteConsumer(patiently(t), streamBox, consumerOf(b.Node())); err != nil {
+		t.Fatal(err)
+	}
+	if anew := watch(t, b, Mailboxes{Tags: []identity.Tag{tag}}); !anew.After(since) {
+		t.Errorf("after the core has lost the consumer: since %v, before %v", anew, since)
 	}
 }
 

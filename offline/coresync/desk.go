@@ -240,7 +240,8 @@ func (d *Desk) answer(ctx context.Context, node string, q question) (answer, err
 	case askBoxes:
 		unlock := d.nodes.lock(node)
 		defer unlock()
-		return answer{}, d.setBoxes(ctx, node, q)
+		since, err := d.setBoxes(ctx, node, q)
+		return answer{Since: since.UnixNano()}, err
 	case askList:
 		return d.list(ctx, q)
 	case askBox:
@@ -273,17 +274,21 @@ func filters(tags, purges []identity.Tag) (list []string) {
 }
 
 // setBoxes changes what a node's consumer delivers. It delivers what comes
-// from now on; what lies there already the node finds in a list.
-func (d *Desk) setBoxes(ctx context.Context, node string, q question) error {
+// from now on; what lies there already the node finds in a list. It returns when
+// the consumer was made.
+func (d *Desk) setBoxes(ctx context.Context, node string, q question) (since time.Time, err error) {
 	c, err := d.js.CreateOrUpdateConsumer(ctx, streamBox, jetstream.ConsumerConfig{
 		Durable: consumerOf(node), FilterSubjects: filters(unpackTags(q.Tags), unpackTags(q.Purges)), DeliverPolicy: jetstream.DeliverNewPolicy,
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: ackWait, MaxAckPending: pullWindow, MaxDeliver: -1, Replicas: d.cfg.Replicas,
 	})
-	if err == nil && q.Again && c.CachedInfo().NumAckPending > 0 {
+	if err != nil {
+		return since, err
+	}
+	if q.Again && c.CachedInfo().NumAckPending > 0 {
 		// What a cut has swallowed would come again after ackWait only.
 		_, err = d.js.ResetConsumer(ctx, streamBox, consumerOf(node))
 	}
-	return err
+	return c.CachedInfo().Created, err
 }
 
 // list names what lies in mailboxes, in a fixed order, from a name on.

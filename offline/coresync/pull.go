@@ -17,22 +17,21 @@ func has(list []int, v int) bool {
 	return ok
 }
 
-// Watch tells the core which mailboxes this node reads.
-func (e *Edge) Watch(ctx context.Context, m Mailboxes) error {
+// Watch tells the core which mailboxes this node reads. The core delivers what
+// came into one after it was told of it, but nothing from before since, by its
+// own clock: if that is another time than at the last Watch, there is a gap.
+func (e *Edge) Watch(ctx context.Context, m Mailboxes) (since time.Time, err error) {
 	if len(m.Tags) > MaxTags || len(m.Purges) > MaxTags {
-		return ErrTooMany
+		return since, ErrTooMany
 	}
 	q := question{Ask: askBoxes, Tags: packTags(slices.Clone(m.Tags)), Purges: packTags(slices.Clone(m.Purges)), Again: m.Again}
 	s, err := e.session(ctx)
 	if err != nil {
-		return err
+		return since, err
 	}
-	_, err = s.ask(ctx, q)
-	return err
+	a, err := s.ask(ctx, q)
+	return time.Unix(0, a.Since), err
 }
-
-// PurgeTags picks the tags whose purge records can be waited for.
-func PurgeTags(tags []identity.Tag) []identity.Tag { return tags[:min(len(tags), MaxTags)] }
 
 // Pull implements Core.
 func (e *Edge) Pull(ctx context.Context, take func(Parcel) error) error {

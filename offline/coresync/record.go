@@ -125,6 +125,7 @@ type answer struct {
 	Data    []byte   `cbor:"5,keyasint,omitempty"`
 	Stored  int64    `cbor:"6,keyasint,omitempty"` // when a parcel came to the core, by its clock, in ns
 	More    bool     `cbor:"7,keyasint,omitempty"` // the list goes on
+	Since   int64    `cbor:"8,keyasint,omitempty"` // when the core began to deliver to the node, by its clock, in ns
 }
 
 // A holder's chunks are a bitmap, lowest bit first.

@@ -258,8 +258,14 @@ func wantErr(t testing.TB, err, want error) {
 	}
 }
 
-// watch names mailboxes; on a busy machine the servers may take their time.
-func watch(t testing.TB, e *Edge, m Mailboxes) {
+// watch names mailboxes, and returns since when the core delivers; on a busy
+// machine the servers may take their time.
+func watch(t testing.TB, e *Edge, m Mailboxes) (since time.Time) {
 	t.Helper()
-	until(t, "the core takes the mailboxes", func() bool { return e.Watch(patiently(t), m) == nil })
+	until(t, "the core takes the mailboxes", func() (ok bool) {
+		var err error
+		since, err = e.Watch(patiently(t), m)
+		return err == nil
+	})
+	return since
 }
