@@ -66,6 +66,7 @@ func TestDemonstration(t *testing.T) {
 
 // TestDemonstrationWithoutBravo: nothing can arrive, and it says so and fails.
 func TestDemonstrationWithoutBravo(t *testing.T) {
+	t.Parallel()
 	out, err := demo(t, "-without-bravo", "-limit", "15s")
 	t.Log(out)
 	var exit *exec.ExitError
@@ -80,6 +81,7 @@ func TestDemonstrationWithoutBravo(t *testing.T) {
 // TestBrowserToBrowser: a person at Alpha's page writes, and sees "delivered"
 // while Charlie's page shows the text (M01, M14).
 func TestBrowserToBrowser(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	bin, dir := scenario.Binary(t), t.TempDir()
