@@ -433,12 +433,12 @@ func (c *coreLife) take(ctx context.Context, p coresync.Parcel) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, mesh.ErrLifetime):
-		c.store.drop(p.ID, true) // it died at the core
+		c.store.drop(p, true) // it died at the core
 		c.u.edge.Ack(p)
 		return nil
 	case err != nil && !errors.Is(err, mesh.ErrExists):
 		c.u.log.Warn("a parcel from the core is not taken; it comes again later", "bundle", p.ID, "err", err)
-		c.store.drop(p.ID, false)
+		c.store.drop(p, false)
 		c.u.edge.Later(p, coreAgain)
 		return nil
 	}

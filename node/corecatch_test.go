@@ -149,3 +149,39 @@ func TestP08PurgesLinger(t *testing.T) {
 		want(10, 1)
 	})
 }
+
+// A node that reads the tag it has written to is given its own bundle and the
+// purge record of it: neither takes the other's place (P08).
+func TestP08BundleAndItsPurgeWaitSideBySide(t *testing.T) {
+	ledger, err := coresync.OpenLedger(t.TempDir(), [16]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ledger.Close()
+	s := newCoreStore(t.Context(), nil, ledger, nil)
+	key := bundle.PurgeKey{7}
+	b, err := bundle.New(bundle.Header{Version: 1, Tag: identity.Tag{1}, Lifetime: time.Hour, Commitment: key.Commit(identity.Tag{1})}, []byte("x"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := b.ID()
+	parcels := []coresync.Parcel{{ID: id, Bundle: &b}, {ID: id, Purge: &bundle.PurgeRecord{Header: b.Header, Key: key}}}
+	for first := range parcels {
+		s.take(parcels[first])
+		s.take(parcels[1-first])
+		if _, _, err := s.Load(t.Context(), id); err != nil {
+			t.Errorf("the bundle: %v", err)
+		}
+		if _, err := s.Tombstone(t.Context(), id); err != nil {
+			t.Errorf("its purge record: %v", err)
+		}
+		if it, _, _ := s.item(mesh.PutTombstone{Tombstone: mesh.Tombstone{ID: id}}, time.Now()); it != nil {
+			t.Error("the purge record goes back to where it came from")
+		}
+		s.drop(parcels[first], false)
+		if ids, _ := s.waiting(); len(ids) != 1 || !s.has(coresync.Name{ID: id, Purge: first == 0}) || s.has(coresync.Name{ID: id, Purge: first == 1}) {
+			t.Errorf("one is dropped: %d are left", len(ids))
+		}
+		s.drop(parcels[1-first], false)
+	}
+}

@@ -40,11 +40,20 @@ type coreStore struct {
 	files  coreFiles
 
 	mu     sync.Mutex
-	spool  map[bundle.ID]*spooled
+	spool  map[parcelKey]*spooled
 	mine   map[bundle.ID]identity.Tag // bundles put from here, until they are purged or die
 	sentTo map[identity.Tag]time.Time // when something went there last
 	values map[string][]byte
 }
+
+// A parcelKey names a parcel. A bundle and its own purge record wait side by
+// side: both come to a node that reads the tag it has written to.
+type parcelKey struct {
+	id    bundle.ID
+	purge bool
+}
+
+func keyOf(p coresync.Parcel) parcelKey { return parcelKey{p.ID, p.Purge != nil} }
 
 // A spooled parcel waits for the node.
 type spooled struct {
@@ -56,7 +65,7 @@ var _ mesh.Store = (*coreStore)(nil)
 
 func newCoreStore(ctx context.Context, edge coreEdge, ledger *coresync.Ledger, put func([]bundle.ID)) *coreStore {
 	s := &coreStore{
-		ctx: ctx, edge: edge, ledger: ledger, put: put, spool: map[bundle.ID]*spooled{}, mine: map[bundle.ID]identity.Tag{}, sentTo: map[identity.Tag]time.Time{}, values: map[string][]byte{},
+		ctx: ctx, edge: edge, ledger: ledger, put: put, spool: map[parcelKey]*spooled{}, mine: map[bundle.ID]identity.Tag{}, sentTo: map[identity.Tag]time.Time{}, values: map[string][]byte{},
 	}
 	_, _ = rand.Read(s.epoch[:])
 	s.files = newCoreFiles(ctx, edge)
@@ -76,12 +85,12 @@ func (s *coreStore) known(p coresync.Parcel) bool {
 // has says that what a list names is here or on its way to the node's disk.
 func (s *coreStore) has(n coresync.Name) bool {
 	s.mu.Lock()
-	p := s.spool[n.ID]
+	_, here := s.spool[parcelKey{n.ID, n.Purge}]
 	s.mu.Unlock()
 	if n.Purge {
-		return p != nil && p.Purge != nil || s.ledger.Has(purgeKey(n.ID))
+		return here || s.ledger.Has(purgeKey(n.ID))
 	}
-	return p != nil && p.Bundle != nil || s.ledger.Has(n.ID)
+	return here || s.ledger.Has(n.ID)
 }
 
 // spooling is how many parcels wait for the node.
@@ -95,7 +104,7 @@ func (s *coreStore) spooling() int {
 func (s *coreStore) take(p coresync.Parcel) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.spool[p.ID] = &spooled{p, time.Now()}
+	s.spool[keyOf(p)] = &spooled{p, time.Now()}
 	if p.Bundle != nil && p.Bundle.Header.Kind == bundle.KindBlob {
 		if d, err := blob.ParseDescriptor(p.Bundle.Payload); err == nil {
 			s.files.fromCore(d)
@@ -107,8 +116,8 @@ func (s *coreStore) take(p coresync.Parcel) {
 func (s *coreStore) waiting() (ids []bundle.ID, parcels []*spooled) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, p := range s.spool {
-		ids, parcels = append(ids, id), append(parcels, p)
+	for key, p := range s.spool {
+		ids, parcels = append(ids, key.id), append(parcels, p)
 	}
 	return ids, parcels
 }
@@ -117,8 +126,8 @@ func (s *coreStore) waiting() (ids []bundle.ID, parcels []*spooled) {
 func (s *coreStore) forget(p *spooled, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.spool[p.ID] == p {
-		delete(s.spool, p.ID)
+	if key := keyOf(p.Parcel); s.spool[key] == p {
+		delete(s.spool, key)
 	}
 	if !known {
 		return
@@ -131,12 +140,12 @@ func (s *coreStore) forget(p *spooled, known bool) {
 }
 
 // drop is forget for what was taken just now.
-func (s *coreStore) drop(id bundle.ID, known bool) {
+func (s *coreStore) drop(p coresync.Parcel, known bool) {
 	s.mu.Lock()
-	p := s.spool[id]
+	w := s.spool[keyOf(p)]
 	s.mu.Unlock()
-	if p != nil {
-		s.forget(p, known)
+	if w != nil {
+		s.forget(w, known)
 	}
 }
 
@@ -232,7 +241,7 @@ func (s *coreStore) item(op mesh.Op, began time.Time) (it *coresync.Item, key [1
 	switch op := op.(type) {
 	case mesh.PutBundle:
 		r := op.Record
-		if p := s.spool[r.ID]; p != nil && p.Bundle != nil {
+		if s.spool[parcelKey{id: r.ID}] != nil {
 			return nil, key, nil
 		}
 		if r.Header.Kind != bundle.KindControl {
@@ -248,7 +257,7 @@ func (s *coreStore) item(op mesh.Op, began time.Time) (it *coresync.Item, key [1
 		t := op.Tombstone
 		delete(s.mine, t.ID)
 		key = purgeKey(t.ID)
-		if p := s.spool[t.ID]; p != nil && p.Purge != nil || s.ledger.Has(key) {
+		if s.spool[parcelKey{t.ID, true}] != nil || s.ledger.Has(key) {
 			return nil, key, nil
 		}
 		return &coresync.Item{Purge: &t.Record, Aged: ageing(t.Record.Hop.Age, began)}, key, nil
@@ -279,8 +288,8 @@ func (s *coreStore) Tombstones() iter.Seq2[mesh.Tombstone, error] {
 func (s *coreStore) Load(_ context.Context, id bundle.ID) (mesh.Record, []byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.spool[id]
-	if p == nil || p.Bundle == nil {
+	p := s.spool[parcelKey{id: id}]
+	if p == nil {
 		return mesh.Record{}, nil, mesh.ErrNotStored
 	}
 	b := p.Bundle
@@ -293,8 +302,8 @@ func (s *coreStore) Load(_ context.Context, id bundle.ID) (mesh.Record, []byte, 
 func (s *coreStore) Tombstone(_ context.Context, id bundle.ID) (mesh.Tombstone, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.spool[id]
-	if p == nil || p.Purge == nil {
+	p := s.spool[parcelKey{id, true}]
+	if p == nil {
 		return mesh.Tombstone{}, mesh.ErrNotStored
 	}
 	return mesh.Tombstone{ID: id, Record: *p.Purge}, nil
