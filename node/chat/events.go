@@ -44,14 +44,13 @@ func (s *Session) carried(ctx context.Context, ev Carried) error {
 	if err != nil || r == nil || r.Sealed == nil || r.Sealed.ID != ev.ID {
 		return err
 	}
-	st := StateCarried
 	switch {
+	case ev.AtCore: // no node, so nobody's name is noted
+		return s.raise(ctx, r, StateAtCore)
 	case ev.AtReader || s.atHome(r.Sealed.Epoch, ev.Peer):
-		st = StateAtNode
-	case ev.AtCore:
-		st = StateAtCore
+		return s.raiseBy(ctx, r, StateAtNode, ev.Peer)
 	}
-	return s.raiseBy(ctx, r, st, ev.Peer)
+	return s.raiseBy(ctx, r, StateCarried, ev.Peer)
 }
 
 // raiseBy moves the stored state forward and notes who took a copy, so that

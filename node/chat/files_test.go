@@ -401,6 +401,9 @@ func TestAtCore(t *testing.T) {
 		p.a.svc.Handle(Carried{ID: r.Sealed.ID, AtCore: true})
 		synctest.Wait()
 		p.da.wantState(m.ID, StateAtCore)
+		if r, err := p.da.session().get(m.ID); err != nil || len(r.Carriers) != 0 {
+			t.Errorf("the core is noted as a node: %v, %v", r.Carriers, err)
+		}
 		p.a.svc.Handle(Carried{ID: r.Sealed.ID}) // states do not go back
 		p.a.svc.Handle(Carried{ID: bundle.ID{9}})
 		p.a.svc.Handle(Expired{ID: r.Sealed.ID})
