@@ -81,7 +81,7 @@ repo: go
 	$(STAGE) repository $(GO) test -timeout 15m ./field-tests/repo
 
 race: go
-	$(STAGE) race env CGO_ENABLED=1 $(GO) test -race -shuffle=on -p 3 -timeout 15m $$($(GO) list ./... | grep -vE '$(OWN_STAGE)')
+	$(STAGE) race env CGO_ENABLED=1 $(GO) test -race -shuffle=on -p 4 -timeout 15m $$($(GO) list ./... | grep -vE '$(OWN_STAGE)')
 
 fuzz: go
 	$(STAGE) fuzz env GO='$(GO)' sh .ci/fuzz $(FUZZ_S)
@@ -99,9 +99,9 @@ kills: build
 	$(STAGE) kills env KILLS=$(KILLS) $(GO) test -count=1 -parallel 3 -timeout 30m ./field-tests/faults/...
 
 # Real nodes mostly wait for each other: more packages run at once than there are
-# processors.
+# processors, the long ones first.
 scenario: build bin/nats-server
-	$(STAGE) scenario $(GO) test -count=1 -p 3 -timeout 15m ./field-tests/scenario/... ./field-tests/demo/... ./field-tests/twomachines/... ./field-tests/atak/... ./field-tests/operate/... ./field-tests/carry/... ./field-tests/core/... ./field-tests/compliance/... ./field-tests/config/...
+	$(STAGE) scenario $(GO) test -count=1 -p 4 -timeout 15m ./field-tests/demo/... ./field-tests/scenario/... ./field-tests/core/... ./field-tests/operate/... ./field-tests/carry/... ./field-tests/atak/... ./field-tests/twomachines/... ./field-tests/config/... ./field-tests/compliance/...
 
 browser: build
 	$(STAGE) browser $(GO) test -count=1 -p 3 -timeout 15m ./field-tests/browser/... ./field-tests/calls/...
