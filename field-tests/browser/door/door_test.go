@@ -25,6 +25,7 @@ import (
 	"outrider/field-tests/browser"
 	"outrider/field-tests/netns"
 	"outrider/field-tests/scenario"
+	"outrider/offline/deeplink"
 )
 
 func TestMain(m *testing.M) { os.Exit(netns.Main(func() int { return run(m) })) }
@@ -341,7 +342,7 @@ func TestP04FirstPasswordByCode(t *testing.T) {
 	must(t, p.Click("#door-take"))
 	words, err := browser.Eval[string](p, `document.querySelector('#door-password').value`)
 	must(t, err)
-	if len(strings.Split(words, "-")) != 7 {
+	if len(strings.Split(words, "-")) != deeplink.PasswordWords {
 		t.Errorf("the words offered are %q", words)
 	}
 	must(t, p.Click("#door-form-submit"))
