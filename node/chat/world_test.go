@@ -361,11 +361,11 @@ func giveLeaves(from, to *node, b bundle.Bundle) {
 	from.mu.Lock()
 	src := from.blobs[d.Root]
 	from.mu.Unlock()
+	to.mu.Lock()
+	defer to.mu.Unlock()
 	if src == nil || to.crashed {
 		return
 	}
-	to.mu.Lock()
-	defer to.mu.Unlock()
 	dst := to.blobs[d.Root]
 	if dst == nil {
 		dst = &fakeBlob{total: d.Geometry().Leaves(), leaves: make(map[int][]byte)}
