@@ -209,6 +209,34 @@ func TestListOnItsWayHidesNoNewerMessage(t *testing.T) {
 	st.must(st.WaitState("second", "read"))
 }
 
+// A status that was asked for before the node's situation changed does not put
+// the old one back.
+func TestStatusOnItsWayHidesNoNewerBanner(t *testing.T) {
+	st := in(t, PageOptions{}, nil)
+	st.must(st.WaitText("Alone: no other node in reach"))
+	release := st.s.HoldAnswers("GET /status")
+	defer release()
+	asked := func() (n int) {
+		for _, r := range st.s.Requests() {
+			if strings.HasSuffix(r.Path, "/status") {
+				n++
+			}
+		}
+		return n
+	}
+	before, opened := asked(), st.s.Streams()
+	st.s.CutStreams() // the page asks again when the stream is back
+	until(t, "the status asked for", func() bool { return asked() > before && st.s.Streams() > opened })
+	st.s.SetBanner(fakeapi.Banner{State: "contact", Contacts: 4})
+	st.must(st.WaitText("In contact with 4 nodes"))
+	release()
+	for range 20 { // the old status is here by now, and for some time
+		if !eval[bool](st, `document.querySelector('#banner-words').innerText.includes('4 nodes')`) {
+			t.Fatal("the older status took the newer situation off the screen")
+		}
+	}
+}
+
 func TestResetLoadsEverythingAnew(t *testing.T) {
 	st, c := withCharlie(t, PageOptions{})
 	st.s.Receive(c, "first", nil)

@@ -217,8 +217,11 @@ function onCall(c) {
 
 const CALL_OVER = ['ended', 'declined', 'missed', 'cancelled', 'failed'];
 
+let banners = 0; // counts those that events brought
+
 function setBanner(b) {
   if (!b || typeof b.state !== 'string') return;
+  banners++;
   state.banner = b;
   changed('status');
 }
@@ -254,11 +257,12 @@ const refreshers = {
 };
 
 async function refreshStatus() {
+  const heard = banners;
   const s = await api.status();
   state.outdated = state.version !== null && s.version !== undefined && s.version !== state.version;
   state.version ??= s.version ?? null;
   state.status = s;
-  if (s.banner) state.banner = s.banner;
+  if (s.banner && heard === banners) state.banner = s.banner; // one that came meanwhile is newer
   changed('status');
 }
 
