@@ -333,7 +333,7 @@ var (
 	ErrConflict = errors.New("api: exists already")
 	// ErrLink means that a join link is damaged, expired, foreign or its
 	// password is wrong; the text says which.
-	ErrLink = errors.New("api: join link refused")
+	ErrLink = errors.New("api: link refused")
 )
 
 // A Hinted error carries what a person can do about it.
