@@ -287,8 +287,8 @@ func TestL03WhatCannotBeCarriedIsSaid(t *testing.T) {
 	b.quiet("anything", func(e cot.Event) bool { return e.Type == "b-t-f" || e.Type == "b-f-t-r" || e.Type == "b-m-p-s-m" })
 }
 
-// L02, F03: what a group's policy forbids or keeps back is said, once, and what
-// is freed later arrives.
+// L02, F03: what a group's policy forbids or keeps back is said, once; a file
+// that is kept back is said again to a device that returns.
 func TestL02PolicyIsSaid(t *testing.T) {
 	nodes := world(t, "alpha", "bravo")
 	a, b := nodes[0].device("ANDROID-aa", "alpha"), nodes[1].device("ANDROID-bb", "bravo")
@@ -316,6 +316,10 @@ func TestL02PolicyIsSaid(t *testing.T) {
 	b.quiet("the same again", func(e cot.Event) bool {
 		return e.Find("remarks") != nil && strings.Contains(e.Find("remarks").Text, "withheld")
 	})
+	a.mesh.mu.Lock()
+	nodes[1].user.messages = append(nodes[1].user.messages, &fakeMessage{Message: held})
+	a.mesh.mu.Unlock()
+	nodes[1].device("ANDROID-b2", "bravo").waitText("a file was withheld by the policy of group convoy")
 }
 
 // What carries our mark has been here; a name of somebody else is no callsign.

@@ -206,10 +206,14 @@ func TestUnsentFramesLeaveNoHole(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, m := range []bundle.Bundle{small, large} {
-			if err := a.store.Commit(t.Context(), []mesh.Op{mesh.DeleteBundle{ID: m.ID()}}); err != nil {
-				t.Fatal(err)
-			}
+		ended, key := makeBundle(t, tagOf(9), 5, 300, bundle.Routine)
+		if err := errors.Join(a.submit(ended, mesh.SubmitOptions{}), a.purge(bundle.NewPurgeRecord(ended, key))); err != nil {
+			t.Fatal(err)
+		}
+		_, d, _ := giveBlob(t, a, 100_000)
+		lost := []mesh.Op{mesh.DeleteBundle{ID: small.ID()}, mesh.DeleteBundle{ID: large.ID()}, mesh.DropTomb{ID: ended.ID()}}
+		if err := errors.Join(a.store.Commit(t.Context(), lost), a.store.DropBlob(t.Context(), d.Root)); err != nil {
+			t.Fatal(err)
 		}
 		r.connect(a, b, class)
 		r.advance(10 * time.Minute)

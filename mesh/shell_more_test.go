@@ -487,3 +487,12 @@ func (l *cutLink) Send(ctx context.Context, frame []byte) error {
 	}
 	return l.Link.Send(ctx, frame)
 }
+
+// A purge record may be called unneeded only where its tombstone is on disk.
+func TestStandingGone(t *testing.T) {
+	for state, gone := range map[string]bool{"unknown": false, "writing": false, "held": false, "purging": false, "refused": false, "purged": true, "superseded": true, "expired": true} {
+		if got := (mesh.Standing{State: state}).Gone(); got != gone {
+			t.Errorf("%s: gone is %v", state, got)
+		}
+	}
+}

@@ -186,14 +186,7 @@ func TestListOnItsWayHidesNoNewerMessage(t *testing.T) {
 	until(t, "quiet", func() bool { return last(st).State == "read" })
 	release := st.s.HoldAnswers("GET /messages")
 	defer release()
-	lists := func() (n int) {
-		for _, r := range st.s.Requests() {
-			if strings.HasSuffix(r.Path, "/messages") {
-				n++
-			}
-		}
-		return n
-	}
+	lists := func() int { return requests(st, "/messages") }
 	before, opened := lists(), st.s.Streams()
 	st.s.CutStreams() // the page asks for the list again when the stream is back
 	until(t, "the list asked for", func() bool { return lists() > before && st.s.Streams() > opened })
@@ -209,6 +202,16 @@ func TestListOnItsWayHidesNoNewerMessage(t *testing.T) {
 	st.must(st.WaitState("second", "read"))
 }
 
+// requests counts those whose path ends so.
+func requests(st *stage, path string) (n int) {
+	for _, r := range st.s.Requests() {
+		if strings.HasSuffix(r.Path, path) {
+			n++
+		}
+	}
+	return n
+}
+
 // A status that was asked for before the node's situation changed does not put
 // the old one back.
 func TestStatusOnItsWayHidesNoNewerBanner(t *testing.T) {
@@ -216,14 +219,7 @@ func TestStatusOnItsWayHidesNoNewerBanner(t *testing.T) {
 	st.must(st.WaitText("Alone: no other node in reach"))
 	release := st.s.HoldAnswers("GET /status")
 	defer release()
-	asked := func() (n int) {
-		for _, r := range st.s.Requests() {
-			if strings.HasSuffix(r.Path, "/status") {
-				n++
-			}
-		}
-		return n
-	}
+	asked := func() int { return requests(st, "/status") }
 	before, opened := asked(), st.s.Streams()
 	st.s.CutStreams() // the page asks again when the stream is back
 	until(t, "the status asked for", func() bool { return asked() > before && st.s.Streams() > opened })

@@ -331,8 +331,8 @@ var (
 	ErrNoNetwork = errors.New("api: this node belongs to no network yet")
 	// ErrConflict means that the thing exists already.
 	ErrConflict = errors.New("api: exists already")
-	// ErrLink means that a join link is damaged, expired, foreign or its
-	// password is wrong; the text says which.
+	// ErrLink means that a link, to join or with a config, is damaged, expired,
+	// foreign or its password is wrong; the text says which.
 	ErrLink = errors.New("api: link refused")
 )
 
