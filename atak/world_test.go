@@ -283,6 +283,21 @@ func (n *node) start() {
 	}
 }
 
+// eventually waits until the node's counters are as they must become.
+func (n *node) eventually(what string, holds func(Stats) bool) {
+	n.t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(patience)
+	for !holds(n.srv.Stats()) {
+		select {
+		case <-tick.C:
+		case <-end:
+			n.t.Fatalf("never happened: %s: %+v", what, n.srv.Stats())
+		}
+	}
+}
+
 // enrol makes a client's certificate by way of its connection package.
 func (n *node) enrol() (tls.Certificate, Credential) {
 	cred, err := NewCredential(n.user.self.ID)
