@@ -199,7 +199,7 @@ func (u *uplink) runAgent(ctx context.Context, core [16]byte) (err error) {
 	}
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	c := &coreLife{u: u, core: core, ledger: ledger, caught: done, arrived: make(chan struct{}, 1), boxes: make(chan struct{}, 1)}
+	c := &coreLife{u: u, lists: u.edge, core: core, ledger: ledger, caught: done, arrived: make(chan struct{}, 1), boxes: make(chan struct{}, 1)}
 	c.store = newCoreStore(ctx, u.edge, ledger, c.isThere)
 	c.store.purgesRead(done.purges())
 	defer c.store.files.close()
@@ -232,6 +232,7 @@ func (u *uplink) set(a *mesh.Shell, s *coreStore) {
 // coreLife is the life of one core's agent.
 type coreLife struct {
 	u          *uplink
+	lists      lists
 	core       [16]byte
 	ledger     *coresync.Ledger
 	agent      *mesh.Shell

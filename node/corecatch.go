@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,6 +23,12 @@ const (
 	catchOnce  = 16  // fetched at once
 	catchSpool = 256 // parcels that wait for the node, at which nothing more is fetched
 )
+
+// lists are what a core tells of its mailboxes.
+type lists interface {
+	List(context.Context, coresync.Mailboxes) ([]coresync.Name, error)
+	Fetch(context.Context, coresync.Name) (coresync.Parcel, error)
+}
 
 // catchUp works until ctx ends: what the node could not take is asked for
 // again after a while, and then less and less often.
@@ -50,12 +57,13 @@ func (c *coreLife) catchUp(ctx context.Context) {
 }
 
 // catchOne lists mailboxes and fetches what is missing. Done are those of
-// which the node had everything already.
+// which the node had everything already that there is.
 func (c *coreLife) catchOne(ctx context.Context, m coresync.Mailboxes, asOf int) (done bool, err error) {
-	names, err := c.u.edge.List(ctx, m)
+	names, err := c.lists.List(ctx, m)
 	if err != nil {
 		return false, err
 	}
+	var mu sync.Mutex
 	missing := map[identity.Tag]bool{}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(catchOnce)
@@ -63,11 +71,18 @@ func (c *coreLife) catchOne(ctx context.Context, m coresync.Mailboxes, asOf int)
 		if c.store.has(n) {
 			continue
 		}
-		missing[n.Tag] = true
 		for c.store.spooling() >= catchSpool && gctx.Err() == nil {
 			sleepy(gctx, coreTick)
 		}
-		g.Go(func() error { return c.fetch(gctx, n) })
+		g.Go(func() error {
+			there, err := c.fetch(gctx, n)
+			if there {
+				mu.Lock()
+				missing[n.Tag] = true
+				mu.Unlock()
+			}
+			return err
+		})
 	}
 	if err := g.Wait(); err != nil {
 		return false, err
@@ -77,15 +92,16 @@ func (c *coreLife) catchOne(ctx context.Context, m coresync.Mailboxes, asOf int)
 	return len(missing) == 0, nil
 }
 
-func (c *coreLife) fetch(ctx context.Context, n coresync.Name) error {
-	p, err := c.u.edge.Fetch(ctx, n)
+// fetch takes what a list names; there tells whether there was anything to
+// take. A thing that has died since is not there, nor is a malformed one: it
+// will not become better, and whoever filed it is to blame.
+func (c *coreLife) fetch(ctx context.Context, n coresync.Name) (there bool, err error) {
+	p, err := c.lists.Fetch(ctx, n)
 	switch {
-	case errors.Is(err, coresync.ErrAbsent):
-		return nil // it has died there since
-	case errors.Is(err, coresync.ErrMalformed):
-		return nil // and will not become better; whoever filed it is to blame
+	case errors.Is(err, coresync.ErrAbsent), errors.Is(err, coresync.ErrMalformed):
+		return false, nil
 	case err != nil:
-		return err
+		return true, err
 	}
-	return c.take(ctx, p)
+	return true, c.take(ctx, p)
 }

@@ -1,6 +1,11 @@
 package node
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -85,6 +90,51 @@ func TestP08CaughtForgetsWhatIsNotRead(t *testing.T) {
 		do(os.WriteFile(path, raw[:at], 0o600))
 		c = open(core)
 		want(boxes(1, 2), 1, 2)
+	}
+}
+
+// A core with these things in its mailboxes.
+type fakeLists map[coresync.Name]error
+
+func (f fakeLists) List(context.Context, coresync.Mailboxes) ([]coresync.Name, error) {
+	return slices.Collect(maps.Keys(f)), nil
+}
+
+func (f fakeLists) Fetch(_ context.Context, n coresync.Name) (p coresync.Parcel, err error) {
+	return p, f[n]
+}
+
+// What is malformed or has died is no reason to list its mailbox again and
+// again; what could not be fetched is (P08).
+func TestP08MalformedIsListedOnce(t *testing.T) {
+	ledger, err := coresync.OpenLedger(t.TempDir(), [16]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ledger.Close()
+	done, err := openCaught(filepath.Join(t.TempDir(), "mailboxes"), [16]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	core := fakeLists{
+		{Tag: identity.Tag{1}, ID: bundle.ID{1}}:                   coresync.ErrMalformed,
+		{Tag: identity.Tag{2}, ID: bundle.ID{2}}:                   coresync.ErrAbsent,
+		{Tag: identity.Tag{3, 'p'}, ID: bundle.ID{3}, Purge: true}: fmt.Errorf("wrapped: %w", coresync.ErrMalformed),
+	}
+	c := &coreLife{lists: core, caught: done, store: newCoreStore(t.Context(), nil, ledger, nil)}
+	core[coresync.Name{Tag: identity.Tag{4}}] = io.ErrUnexpectedEOF
+	if ok, err := c.catchOne(t.Context(), boxes(1, 2, 3, 4), 0); ok || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a broken connection: %v, %v", ok, err)
+	}
+	if m, _ := done.behind(boxes(1, 2, 3, 4)); len(m.Tags) != 4 {
+		t.Errorf("after a broken connection only %v are listed again", m.Tags)
+	}
+	delete(core, coresync.Name{Tag: identity.Tag{4}})
+	if ok, err := c.catchOne(t.Context(), boxes(1, 2, 3, 4), 0); !ok || err != nil {
+		t.Errorf("nothing to take: %v, %v", ok, err)
+	}
+	if m, _ := done.behind(boxes(1, 2, 3, 4)); len(m.Tags)+len(m.Purges) != 0 {
+		t.Errorf("listed again: %v", m)
 	}
 }
 

@@ -253,6 +253,7 @@ func TestComplianceK01K05K09(t *testing.T) {
 	if out, err := s.charlie.CLI(ctx, "", "compliance", "verify", s.out); err != nil {
 		t.Errorf("verify: %s %v", out, err)
 	}
+	s.diagnosed(ctx)
 	s.spoiled(ctx)
 }
 
@@ -315,6 +316,28 @@ func (s *stage) attachment() {
 			s.t.Errorf("%s: %d bytes, %v", r.File.LocalFilename, len(b), err)
 		}
 	}
+}
+
+// diagnosed: doctor finds nothing in a sound archive, names a record that was
+// altered, and a folder that is gone.
+func (s *stage) diagnosed(ctx context.Context) {
+	s.t.Helper()
+	finds := func(what, id string) {
+		s.t.Helper()
+		out, _ := s.charlie.CLI(ctx, "", "doctor", "--json") // of the machine nothing is promised
+		if found := strings.Contains(out, `"archive-`); found != (id != "") || !strings.Contains(out, id) {
+			s.t.Errorf("%s: doctor says %s", what, out)
+		}
+	}
+	whole, path := s.journal(), filepath.Join(s.out, "receivedMessages.log")
+	finds("a sound archive", "")
+	altered := bytes.Replace(whole, []byte("first light"), []byte("later light"), 1)
+	s.must(os.WriteFile(path, altered, 0o600))
+	finds("an altered record", "archive-broken")
+	s.must(os.WriteFile(path, whole, 0o600))
+	s.must(os.Rename(s.out, s.out+"-away"))
+	finds("no folder", "archive-folder")
+	s.must(os.Rename(s.out+"-away", s.out))
 }
 
 // spoiled: the archive refuses a folder that is not the one it knows, and

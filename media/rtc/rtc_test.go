@@ -32,11 +32,30 @@ var (
 	tone              = []byte("a known tone of twenty milliseconds")
 )
 
+// logBuffer keeps a log. The library may write to it until a while after the
+// server has ended.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
 // A place is a running server that keeps what it forwards.
 type place struct {
 	t *testing.T
 	*Server
-	log  bytes.Buffer
+	log  logBuffer
 	stop func()
 
 	mu        sync.Mutex

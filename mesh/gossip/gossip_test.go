@@ -180,11 +180,15 @@ func TestSplitHeals(t *testing.T) {
 			eventually(t, "four meet", func() bool {
 				return all[0].sees(2, 3, 4) && all[1].sees(1, 3, 4) && all[2].sees(1, 2, 4) && all[3].sees(1, 2, 3)
 			})
-			split := func(up bool) {
+			split := func(up bool) { // at one moment, as when a link comes or goes
+				for _, n := range all {
+					n.gate.mu.Lock()
+					defer n.gate.mu.Unlock()
+				}
 				for i, n := range all {
 					for j := range all {
 						if i/2 != j/2 {
-							n.gate.set(id(j+1), up)
+							n.gate.blocked[id(j+1)] = !up
 						}
 					}
 				}
