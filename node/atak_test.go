@@ -93,7 +93,7 @@ func (r *running) connected(cert tls.Certificate) (*tls.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.SetDeadline(time.Now().Add(25 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, err
 	}
 	b := make([]byte, 5)
@@ -168,6 +168,9 @@ func TestL03CertificateOpensItsUser(t *testing.T) {
 		t.Fatalf("%+v, %v", list, err)
 	}
 	if err := r.do("DELETE", "/v1/atak/clients/"+list.Clients[0].ID, nil, new(any)); err != nil && !strings.Contains(err.Error(), "JSON") {
+		t.Fatal(err)
+	}
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {

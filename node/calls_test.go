@@ -143,9 +143,7 @@ func TestC08LoggingOutHangsUp(t *testing.T) {
 	if err := a.down(); err != nil {
 		t.Errorf("Run returned %v", err)
 	}
-	if err := goleak.Find(before); err != nil {
-		t.Errorf("after Run: %v", err)
-	}
+	noneLeft(t, before)
 }
 
 // C01: a call to somebody of another node, or of a node that takes none, is

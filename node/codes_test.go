@@ -165,23 +165,7 @@ func TestP04NewKeyAfterForgottenPassword(t *testing.T) {
 	wantCode(t, r.ask("POST", "/v1/session", map[string]string{"user": alice.String(), "password": alicePassword}, nil), "bad_password")
 
 	r.token = carolToken
-	eventually(t, "the changed key at a contact", func() error {
-		var people struct {
-			Users []struct {
-				ID         identity.UserID
-				KeyChanged bool `json:"key_changed"`
-			}
-		}
-		if err := r.ask("GET", "/v1/users", nil, &people); err != nil {
-			return err
-		}
-		for _, p := range people.Users {
-			if p.ID == alice && p.KeyChanged {
-				return nil
-			}
-		}
-		return fmt.Errorf("%+v", people)
-	})
+	r.awaitChangedKey(alice)
 	r.awaitState(r.send(alice, "the new secret").ID, "delivered")
 	r.token = aliceToken
 	r.await("the new secret")
@@ -195,6 +179,28 @@ func TestP04NewKeyAfterForgottenPassword(t *testing.T) {
 	again.await("the new secret")
 	again.login(carol, carolPassword)
 	again.must(again.down())
+}
+
+// awaitChangedKey waits until a user's contact has learned of their next key.
+func (r *running) awaitChangedKey(of identity.UserID) {
+	r.t.Helper()
+	eventually(r.t, "the changed key at a contact", func() error {
+		var people struct {
+			Users []struct {
+				ID         identity.UserID
+				KeyChanged bool `json:"key_changed"`
+			}
+		}
+		if err := r.ask("GET", "/v1/users", nil, &people); err != nil {
+			return err
+		}
+		for _, p := range people.Users {
+			if p.ID == of && p.KeyChanged {
+				return nil
+			}
+		}
+		return fmt.Errorf("%+v", people)
+	})
 }
 
 // TestP04SettleAfterCrash leaves off after each step that replaceKeys takes on
@@ -423,6 +429,7 @@ func TestP04ForgottenFarFromTheAdmin(t *testing.T) {
 	if got := b.texts(); len(got) != 0 {
 		t.Errorf("the new key reads %q", got)
 	}
+	a.awaitChangedKey(bob.User) // what is sealed to the old keys nobody opens any more
 	a.awaitState(a.send(bob.User, "after").ID, "delivered")
 	b.await("after")
 	wantCode(t, b.ask("POST", "/v1/codes", byLink, nil), "exists")

@@ -71,7 +71,7 @@ func meet(t *testing.T, a, b *testAgent) (part func()) {
 // holds waits until an agent can read bundles as they were sent.
 func (a *testAgent) holds(t *testing.T, want []bundle.Bundle) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
 	for _, w := range want {
 		for {
 			got, err := a.Load(t.Context(), w.ID())

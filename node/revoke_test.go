@@ -212,7 +212,7 @@ func steal(t *testing.T, h *Home, victim identity.NodeID, addrs []string) []byte
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {

@@ -107,19 +107,22 @@ func TestWatchFollows(t *testing.T) {
 
 	// A stream begins when it is opened: send until both have seen one.
 	seen := map[string]string{}
+	deadline := time.After(time.Minute)
 	for i := 0; len(seen) < 2; i++ {
 		if _, err := (*fakeUser)(n).keep(chat.Message{Type: chat.TypeText, Text: fmt.Sprintf("word %d", i), Precedence: bundle.Flash}); err != nil {
 			t.Fatal(err)
 		}
-		select {
-		case l := <-text:
-			seen["text"] = l
-		case l := <-asJSON:
-			seen["json"] = l
-		case <-time.After(20 * time.Millisecond):
-		}
-		if i > 500 {
-			t.Fatal("no event came")
+		for next := time.After(20 * time.Millisecond); next != nil; {
+			select {
+			case l := <-text:
+				seen["text"] = l
+			case l := <-asJSON:
+				seen["json"] = l
+			case <-next:
+				next = nil
+			case <-deadline:
+				t.Fatalf("after %d messages only %v", i, seen)
+			}
 		}
 	}
 	if !strings.Contains(seen["text"], "alice > bravo  word ") || !strings.Contains(seen["json"], `"event":"message"`) || !strings.Contains(seen["json"], `"text":"word `) {

@@ -2,30 +2,18 @@ package main
 
 import (
 	"context"
-	"slices"
 
 	"outrider/node/chat"
 )
 
-// The archive: nobody archives but where a test says so.
-func (u *fakeUser) Archived(context.Context) ([]chat.Archived, error)       { return u.archived, nil }
-func (u *fakeUser) Refused(context.Context) ([]chat.Refused, error)         { return u.refusedBy, nil }
-func (u *fakeUser) ArchiveState(context.Context) (chat.ArchiveState, error) { return u.queue, nil }
-func (u *fakeUser) ArchiveNext(_ context.Context, n int) ([]chat.ArchiveEntry, error) {
-	return u.entries[:min(n, len(u.entries))], nil
-}
-func (u *fakeUser) ArchiveDone(_ context.Context, ids []chat.MessageID, head chat.ArchiveHead) error {
-	u.entries = slices.DeleteFunc(u.entries, func(e chat.ArchiveEntry) bool { return slices.Contains(ids, e.ID) })
-	u.queue.Head = head
+// fakeArchive: nobody archives, and there is nothing to archive.
+type fakeArchive struct{}
+
+func (fakeArchive) Archiving(string)                                              {}
+func (fakeArchive) Archived(context.Context) ([]chat.Archived, error)             { return nil, nil }
+func (fakeArchive) Refused(context.Context) ([]chat.Refused, error)               { return nil, nil }
+func (fakeArchive) ArchiveState(context.Context) (st chat.ArchiveState, _ error)  { return st, nil }
+func (fakeArchive) ArchiveNext(context.Context, int) ([]chat.ArchiveEntry, error) { return nil, nil }
+func (fakeArchive) ArchiveDone(context.Context, []chat.MessageID, chat.ArchiveHead) error {
 	return nil
 }
-
-// fakeArchive is what a test says about the archive.
-type fakeArchive struct {
-	archived  []chat.Archived
-	refusedBy []chat.Refused
-	queue     chat.ArchiveState
-	entries   []chat.ArchiveEntry
-}
-
-func (u *fakeUser) Archiving(string) {}

@@ -64,7 +64,7 @@ func onTerminal(t *testing.T) (cmd *exec.Cmd, master, slave *os.File) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	late := time.AfterFunc(time.Minute, func() { // a read of the terminal ends when nobody holds its other end
+	late := time.AfterFunc(2*time.Minute, func() { // a read of the terminal ends when nobody holds its other end
 		_ = cmd.Process.Kill()
 		slave.Close()
 	})
@@ -85,7 +85,7 @@ func echoes(t *testing.T, f *os.File) bool {
 // moment before the echo goes.
 func waitForEcho(t *testing.T, f *os.File, want bool) {
 	t.Helper()
-	for range 1_000_000 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		if echoes(t, f) == want {
 			return
 		}
