@@ -346,7 +346,9 @@ func TestL03ForeignCertificatesAreRefused(t *testing.T) {
 	foreign, _ := nodes[1].enrol()
 	good, cred := nodes[0].enrol()
 	nobody := nodes[0].cert(t, Credential{Serial: cred.Serial, User: "id-nobody"})
+	nodes[0].mesh.mu.Lock()
 	nodes[0].accounts.withdrawn[cred.Serial] = true
+	nodes[0].mesh.mu.Unlock()
 	for name, c := range map[string][]tls.Certificate{"none": nil, "of another node": {foreign}, "withdrawn": {good}, "of nobody": {nobody}} {
 		for _, where := range []string{addr.String(), files.String()} {
 			conn, err := tls.Dial("tcp", where, nodes[0].tls(c...))
@@ -478,12 +480,17 @@ func TestL03TooManyAndTooSlow(t *testing.T) {
 	for i := range MaxUserClients - 1 {
 		nodes[0].device(fmt.Sprint("ANDROID-", i), "alpha")
 	}
+	// A client is connected before the server has given it its place.
+	nodes[0].eventually("all have their places", func(st Stats) bool { return st.Clients == MaxUserClients })
 	cert, _ := nodes[0].enrol()
 	extra := nodes[0].connect("ANDROID-x", "alpha", cert)
 	extra.waitEnd()
 	a.quiet("an end", func(cot.Event) bool { return false })
 
-	c := newClient(nodes[0].srv.desks[nodes[0].user.self.ID], extra.conn)
+	nodes[0].srv.mu.Lock()
+	desk := nodes[0].srv.desks[nodes[0].user.self.ID]
+	nodes[0].srv.mu.Unlock()
+	c := newClient(desk, extra.conn)
 	for range maxQueue {
 		c.send(nodes[0].srv.pong())
 	}
@@ -508,8 +515,11 @@ func TestL03UserIsGivenBack(t *testing.T) {
 	nodes[0].srv.Drop(nodes[0].user.self.ID)
 	a.waitEnd()
 	nodes[0].stop()
-	if nodes[0].user.open != 0 {
-		t.Errorf("the user is held %d times", nodes[0].user.open)
+	a.mesh.mu.Lock()
+	open := nodes[0].user.open
+	a.mesh.mu.Unlock()
+	if open != 0 {
+		t.Errorf("the user is held %d times", open)
 	}
 	d := newDesk(nodes[0].srv, nodes[0].user, nil)
 	d.leave()

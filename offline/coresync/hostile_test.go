@@ -44,7 +44,7 @@ func TestP08NodeCannotTouchAnothers(t *testing.T) {
 		if _, err := s.publish(ctx, streamBox, subject, []byte("x")); !errors.Is(err, ErrRefused) {
 			t.Errorf("%s: %v", subject, err)
 		}
-		if took := time.Since(start); took > quietAfter/2 {
+		if took := time.Since(start); took > quietAfter { // what a time-out needs at least
 			t.Errorf("%s: told after %v", subject, took)
 		}
 	}
@@ -191,7 +191,9 @@ func TestP08UnknownNode(t *testing.T) {
 // never shrinks.
 func TestP08AgeGrowsAtCore(t *testing.T) {
 	t.Parallel()
-	a, b := edge(t, "age-a"), edge(t, "age-b")
+	a := edge(t, "age-a")
+	begun := time.Now()
+	b := edge(t, "age-b")
 	ctx := patiently(t)
 	tag := newTag()
 	m := mail(t, tag, 10)
@@ -205,7 +207,9 @@ func TestP08AgeGrowsAtCore(t *testing.T) {
 	if skew := time.Since(s.coreTime()); skew.Abs() > time.Minute {
 		t.Errorf("the core's clock is %v off ours, on one machine", skew)
 	}
-	until(t, "three seconds to pass", func() bool { return time.Since(lay) > 3*time.Second })
+	// By a clock that may be behind by as long as the core's answer took.
+	behind := s.began.Sub(begun)
+	until(t, "three seconds to pass", func() bool { return time.Since(lay) > 3*time.Second+behind })
 	names, err := b.List(ctx, Mailboxes{Tags: []identity.Tag{tag}})
 	if err != nil || len(names) != 1 {
 		t.Fatalf("%v, %v", names, err)
@@ -214,8 +218,8 @@ func TestP08AgeGrowsAtCore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if age := got.Bundle.Hop.Age; age < 702 || age > 760 {
-		t.Errorf("its age is %d", age)
+	if age, most := got.Bundle.Hop.Age, 701+uint32(time.Since(begun)/time.Second); age < 702 || age > most {
+		t.Errorf("its age is %d, and must not be above %d", age, most)
 	}
 	p := Parcel{Bundle: &m}
 	p.grow(-time.Hour)

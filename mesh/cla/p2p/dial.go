@@ -191,25 +191,47 @@ func (l *Layer) each(ctx context.Context, id identity.NodeID, addrs []string, us
 	return errors.Join(errs...)
 }
 
-// secured connects to one address, again if the door there was full, and
-// calls use within the time that a stranger has.
+// secured connects to one address and calls use within the time that a
+// stranger has.
 func (l *Layer) secured(ctx context.Context, id identity.NodeID, addr string, use func(context.Context, session) error) error {
-	var s session
-	err := errBusy
-	for try := 0; errors.Is(err, errBusy) && try <= busyRetries; try++ {
-		if try > 0 && !pause(ctx, jitter(busyPause<<(try-1))) {
-			return ctx.Err()
-		}
-		dctx, cancel := context.WithTimeout(ctx, l.profile.DialTimeout)
-		s, err = l.dialFastest(dctx, id, addr)
-		cancel()
+	timed := func(s session) error {
+		ctx, cancel := context.WithTimeout(ctx, l.profile.HelloTimeout)
+		defer cancel()
+		return use(ctx, s)
 	}
+	raced := false
+	s, err := l.patiently(ctx, func(ctx context.Context) (s session, err error) {
+		s, raced, err = l.dialFastest(ctx, id, addr)
+		return s, err
+	})
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.profile.HelloTimeout)
-	defer cancel()
-	return use(ctx, s)
+	err = timed(s)
+	if err == nil || !raced || ctx.Err() != nil || errors.Is(err, cla.ErrRefused) || errors.Is(err, errDuplicate) {
+		return err
+	}
+	// At the door there our own attempt on TCP has put out the one on QUIC,
+	// whose address counts as claimed only, and which won here all the same.
+	s, err = l.patiently(ctx, func(ctx context.Context) (session, error) { return l.dialTCP(ctx, id, addr) })
+	if err != nil {
+		return err
+	}
+	return timed(s)
+}
+
+// patiently dials, again if the door there was full.
+func (l *Layer) patiently(ctx context.Context, dial func(context.Context) (session, error)) (s session, err error) {
+	err = errBusy
+	for try := 0; errors.Is(err, errBusy) && try <= busyRetries; try++ {
+		if try > 0 && !pause(ctx, jitter(busyPause<<(try-1))) {
+			return nil, ctx.Err()
+		}
+		dctx, cancel := context.WithTimeout(ctx, l.profile.DialTimeout)
+		s, err = dial(dctx)
+		cancel()
+	}
+	return s, err
 }
 
 // jitter returns between d/2 and 3d/2, so that two nodes that met at a door
@@ -217,11 +239,12 @@ func (l *Layer) secured(ctx context.Context, id identity.NodeID, addr string, us
 func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
 
 // dialFastest connects over QUIC if the profile has it, and over TCP when
-// that fails or takes long.
-func (l *Layer) dialFastest(ctx context.Context, id identity.NodeID, addr string) (session, error) {
+// that fails or takes long. It says whether QUIC won although TCP had begun.
+func (l *Layer) dialFastest(ctx context.Context, id identity.NodeID, addr string) (s session, raced bool, err error) {
 	q := l.quicPort()
 	if q == nil {
-		return l.dialTCP(ctx, id, addr)
+		s, err = l.dialTCP(ctx, id, addr)
+		return s, false, err
 	}
 	type result struct {
 		s   session
@@ -238,9 +261,10 @@ func (l *Layer) dialFastest(ctx context.Context, id identity.NodeID, addr string
 	select {
 	case first = <-quicDone:
 		if first.err == nil {
-			return first.s, nil
+			return first.s, false, nil
 		}
-		return l.dialTCP(ctx, id, addr)
+		s, err = l.dialTCP(ctx, id, addr)
+		return s, false, err
 	case <-time.After(quicLead):
 	}
 	l.wg.Go(func() {
@@ -265,5 +289,6 @@ func (l *Layer) dialFastest(ctx context.Context, id identity.NodeID, addr string
 			}
 		})
 	}
-	return first.s, first.err
+	_, raced = first.s.(*quicSession)
+	return first.s, raced, first.err
 }

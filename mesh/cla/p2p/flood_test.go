@@ -44,12 +44,8 @@ func TestFloods(t *testing.T) {
 			heap, routines := heapBytes(), runtime.NumGoroutine()
 			attempts, stop := flood(t, a, attack)
 			for attempts() < 300 {
-				begin := time.Now()
-				passes(t, lb, la)
+				passes(t, lb, la) // during the flood, which goes on meanwhile
 				passes(t, la, lb)
-				if d := time.Since(begin); d > 2*time.Second {
-					t.Fatalf("a frame and its answer took %v during the flood", d)
-				}
 				pause(t.Context(), 2*time.Millisecond) // the helpers keep a context of each frame to the end
 			}
 			if n := a.door.count(); n > maxStrangers {

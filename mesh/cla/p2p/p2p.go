@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -204,17 +205,13 @@ func (l *Layer) openPorts(ctx context.Context, g *errgroup.Group) (closeAll func
 		}
 	}
 	for _, addr := range l.listen {
-		ln, err := l.listenTCP(ctx, addr)
+		ln, q, err := l.openPort(ctx, addr)
 		if err != nil {
-			return closeAll, fmt.Errorf("listen: %v", err)
+			return closeAll, err
 		}
 		closers = append(closers, func() { _ = ln.Close() })
 		g.Go(func() error { return l.acceptTCP(ctx, ln) })
-		if l.profile.QUIC {
-			q, err := l.openQUIC(ln.Addr().String()) // the same port, also if it was 0
-			if err != nil {
-				return closeAll, fmt.Errorf("listen on QUIC: %v", err)
-			}
+		if q != nil {
 			closers = append(closers, func() { _ = q.close() })
 			g.Go(func() error { return l.acceptQUIC(ctx, q) })
 			l.mu.Lock()
@@ -226,6 +223,29 @@ func (l *Layer) openPorts(ctx context.Context, g *errgroup.Group) (closeAll func
 		l.mu.Unlock()
 	}
 	return closeAll, nil
+}
+
+// openPort listens on addr on TCP and, if the profile has it, on QUIC: at the
+// same port, also if it was 0.
+func (l *Layer) openPort(ctx context.Context, addr string) (ln net.Listener, q *quicPort, err error) {
+	const tries = 10 // for port 0, which may be free on TCP and taken on UDP
+	_, port, _ := net.SplitHostPort(addr)
+	for range tries {
+		if ln, err = l.listenTCP(ctx, addr); err != nil {
+			return nil, nil, fmt.Errorf("listen: %v", err)
+		}
+		if !l.profile.QUIC {
+			return ln, nil, nil
+		}
+		if q, err = l.openQUIC(ln.Addr().String()); err == nil {
+			return ln, q, nil
+		}
+		_ = ln.Close()
+		if port != "0" || !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	return nil, nil, fmt.Errorf("listen on QUIC: %v", err)
 }
 
 // stop ends all connections and lets no new ones be made.

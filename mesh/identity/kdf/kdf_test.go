@@ -103,7 +103,7 @@ func TestQueue(t *testing.T) {
 			done <- err
 		}()
 	}
-	for deadline := time.Now().Add(10 * time.Second); len(queue) < 1+maxWaiting; runtime.Gosched() {
+	for deadline := time.Now().Add(time.Minute); len(queue) < 1+maxWaiting; runtime.Gosched() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d in the queue", len(queue))
 		}
