@@ -28,8 +28,8 @@ func boxes(tags ...byte) (m coresync.Mailboxes) {
 }
 
 // A mailbox that was not read for a while is listed again, across restarts and
-// whatever list was under way (P08).
-func TestP08CaughtForgetsWhatIsNotRead(t *testing.T) {
+// whatever list was under way.
+func TestCoreCaughtForgetsWhatIsNotRead(t *testing.T) {
 	path, core, since := filepath.Join(t.TempDir(), "mailboxes"), [16]byte{1}, time.Unix(1_700_000_000, 5)
 	open := func(core [16]byte) *caught {
 		t.Helper()
@@ -105,8 +105,8 @@ func (f fakeLists) Fetch(_ context.Context, n coresync.Name) (p coresync.Parcel,
 }
 
 // What is malformed or has died is no reason to list its mailbox again and
-// again; what could not be fetched is (P08).
-func TestP08MalformedIsListedOnce(t *testing.T) {
+// again; what could not be fetched is.
+func TestCoreMalformedIsListedOnce(t *testing.T) {
 	ledger, err := coresync.OpenLedger(t.TempDir(), [16]byte{1})
 	if err != nil {
 		t.Fatal(err)
@@ -140,7 +140,7 @@ func TestP08MalformedIsListedOnce(t *testing.T) {
 
 // Where a set cannot be written, the old one does not stay either: it would
 // name mailboxes with a gap.
-func TestP08CaughtOnAFullDisk(t *testing.T) {
+func TestCoreCaughtOnAFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "mailboxes")
 	c, err := openCaught(path, [16]byte{1})
@@ -161,7 +161,7 @@ func TestP08CaughtOnAFullDisk(t *testing.T) {
 
 // The purge records of a conversation are read on when its last bundle has
 // arrived, for a day, and the newest ones if there are too many.
-func TestP08PurgesLinger(t *testing.T) {
+func TestCorePurgesLinger(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ledger, err := coresync.OpenLedger(t.TempDir(), [16]byte{1})
 		if err != nil {
@@ -201,8 +201,8 @@ func TestP08PurgesLinger(t *testing.T) {
 }
 
 // A node that reads the tag it has written to is given its own bundle and the
-// purge record of it: neither takes the other's place (P08).
-func TestP08BundleAndItsPurgeWaitSideBySide(t *testing.T) {
+// purge record of it: neither takes the other's place.
+func TestCoreBundleAndItsPurgeWaitSideBySide(t *testing.T) {
 	ledger, err := coresync.OpenLedger(t.TempDir(), [16]byte{1})
 	if err != nil {
 		t.Fatal(err)

@@ -205,10 +205,10 @@ func arrived(t testing.TB, ctx context.Context, b *scenario.Box, from string, n 
 	}
 }
 
-// TestP08UnitsThroughCore: two units that cannot hear each other, and three
+// TestCoreUnitsThroughCore: two units that cannot hear each other, and three
 // real servers between them. The parts follow each other on the same nodes.
-func TestP08UnitsThroughCore(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+func TestCoreUnitsThroughCore(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	u := newUnits(t, ctx)
 	u.raise(t, ctx)

@@ -20,8 +20,8 @@ func (f *fakeCore) Sync(ctx context.Context) (CoreStatus, error) {
 	return f.status, nil
 }
 
-// P08: how the way to the core stands, and a call that waits for it, bounded.
-func TestP08Core(t *testing.T) {
+// How the way to the core stands, and a call that waits for it, bounded.
+func TestCore(t *testing.T) {
 	f := &fakeCore{}
 	b := newBench(t, func(c *Config) { c.Core = f })
 	b.page("GET", "/v1/core", "").want(401, "no_session")

@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// P08: the table [core] is refused with the line when something is missing or
+// The table [core] is refused with the line when something is missing or
 // out of bounds, one past each limit.
-func TestP08CoreSettings(t *testing.T) {
+func TestCoreSettings(t *testing.T) {
 	const pin = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 	good := "[core]\nservers = [\"core.example.org:4222\", \"tls://192.0.2.1:4222\"]\nseed_file = \"core/n.seed\"\npins = [\"" + pin + "\", \"sha256/" + pin + "\"]\n"
 	c, err := Parse([]byte(good))

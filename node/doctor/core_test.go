@@ -11,8 +11,8 @@ import (
 	"outrider/offline/coresync"
 )
 
-// P08: each fault of the way to the core is found, and nothing else is.
-func TestP08Core(t *testing.T) {
+// Each fault of the way to the core is found, and nothing else is.
+func TestCore(t *testing.T) {
 	e := quiet(t)
 	look := func() []string { return ids(checkCore(t.Context(), e)) }
 	if got := look(); len(got) != 0 {

@@ -11,7 +11,7 @@ import (
 
 // A bundle goes into a mailbox and out of it, once, however often it is put;
 // what lay there before its reader named the mailbox is listed and fetched.
-func TestP08BundleCrossesOnce(t *testing.T) {
+func TestCoreBundleCrossesOnce(t *testing.T) {
 	a, b := edge(t, "cross-a"), edge(t, "cross-b")
 	tag, other := newTag(), newTag()
 	ctx := patiently(t)
@@ -54,7 +54,7 @@ func TestP08BundleCrossesOnce(t *testing.T) {
 // What comes into a mailbox while it is not read is never delivered: it is only
 // in the list. A node can tell from the time that Watch returns when the core
 // has begun anew, and from its own sets when it has not read for a while.
-func TestP08GapIsListed(t *testing.T) {
+func TestCoreGapIsListed(t *testing.T) {
 	a, b := edge(t, "gap-a"), edge(t, "gap-b")
 	tag, other := newTag(), newTag()
 	since := watch(t, b, Mailboxes{Tags: []identity.Tag{tag}})
@@ -101,7 +101,7 @@ func TestP08GapIsListed(t *testing.T) {
 }
 
 // A purge record finds whoever waits for it by the bundle's tag.
-func TestP08PurgeRecordGoesBack(t *testing.T) {
+func TestCorePurgeRecordGoesBack(t *testing.T) {
 	a, b := edge(t, "purge-a"), edge(t, "purge-b")
 	tag := newTag()
 	m := mail(t, tag, 100)
@@ -121,7 +121,7 @@ func TestP08PurgeRecordGoesBack(t *testing.T) {
 
 // A file's chunks are asked for before they are sent, and verified when they
 // come.
-func TestP08FileResumes(t *testing.T) {
+func TestCoreFileResumes(t *testing.T) {
 	a, b := edge(t, "file-a"), edge(t, "file-b")
 	d, chunks := file(t, 3*512<<10+1000)
 	ctx := patiently(t)

@@ -57,7 +57,7 @@ func onTag(t testing.TB, tag identity.Tag) (own, retried int) {
 // Silent cuts in the middle lose nothing and double nothing, and cost no more
 // sendings than the window. One that lost its state replays everything: all is
 // refused as present.
-func TestP08CutsLoseAndDoubleNothing(t *testing.T) {
+func TestCoreCutsLoseAndDoubleNothing(t *testing.T) {
 	t.Parallel()
 	c, way := behind(t, settings(t, "cut-a"))
 	reader := edge(t, "cut-b")
@@ -107,7 +107,7 @@ func TestP08CutsLoseAndDoubleNothing(t *testing.T) {
 }
 
 // A server killed hard in the middle loses nothing.
-func TestP08ServerKilledInTheMiddle(t *testing.T) {
+func TestCoreServerKilledInTheMiddle(t *testing.T) {
 	e := edge(t, "kill-a")
 	tag := newTag()
 	list := make([]bundle.Bundle, 1500)
@@ -140,7 +140,7 @@ func TestP08ServerKilledInTheMiddle(t *testing.T) {
 
 // A message whose answer is lost with the server that should have sent it is
 // given up when later ones were answered, or when nothing comes at all.
-func TestP08LostAnswers(t *testing.T) {
+func TestCoreLostAnswers(t *testing.T) {
 	s := &session{under: map[uint64]*publish{}}
 	gone := map[uint64]error{}
 	start := time.Now()

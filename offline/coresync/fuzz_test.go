@@ -92,7 +92,7 @@ func FuzzNames(f *testing.F) {
 }
 
 // The ledger survives restarts, forgets the oldest, and bears with damage.
-func TestP08Ledger(t *testing.T) {
+func TestCoreLedger(t *testing.T) {
 	dir, core := t.TempDir(), [16]byte{1}
 	key := func(i int) [16]byte { return [16]byte{byte(i), byte(i >> 8), 7} }
 	l, err := openLedger(dir, core, 10)

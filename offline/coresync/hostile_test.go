@@ -20,7 +20,7 @@ import (
 
 // A node may do nothing with what is another node's: every attempt is
 // refused, and the refusal is told at once, not after a time-out.
-func TestP08NodeCannotTouchAnothers(t *testing.T) {
+func TestCoreNodeCannotTouchAnothers(t *testing.T) {
 	t.Parallel()
 	a, b := edge(t, "perm-a"), edge(t, "perm-b")
 	ctx := patiently(t)
@@ -72,7 +72,7 @@ func TestP08NodeCannotTouchAnothers(t *testing.T) {
 
 // A node that occupies a bundle's name with something else delays nothing:
 // the bundle goes under another name, and its reader gets it once.
-func TestP08SquattedSubject(t *testing.T) {
+func TestCoreSquattedSubject(t *testing.T) {
 	a, b, evil := edge(t, "squat-a"), edge(t, "squat-b"), edge(t, "squat-evil")
 	ctx := patiently(t)
 	tag := newTag()
@@ -102,7 +102,7 @@ func TestP08SquattedSubject(t *testing.T) {
 // Nothing is sent to a server whose key is not pinned, though the CA has
 // signed it; the error says which key it shows. A backup pin is as good as the
 // first.
-func TestP08WrongPinFailsClosed(t *testing.T) {
+func TestP06WrongPinFailsClosed(t *testing.T) {
 	t.Parallel()
 	c := settings(t, "pin")
 	right := c.Pins[0]
@@ -133,7 +133,7 @@ func upSoon(t *testing.T, c Config) bool {
 }
 
 // What is wrong with credentials is said before anything is dialled.
-func TestP08BadCredentials(t *testing.T) {
+func TestCoreBadCredentials(t *testing.T) {
 	good := settings(t, "cred")
 	dir := t.TempDir()
 	file := func(name, content string, mode os.FileMode) string {
@@ -168,7 +168,7 @@ func TestP08BadCredentials(t *testing.T) {
 }
 
 // A node that the core does not know is told so.
-func TestP08UnknownNode(t *testing.T) {
+func TestCoreUnknownNode(t *testing.T) {
 	t.Parallel()
 	c := settings(t, "known")
 	d := cluster(t)
@@ -189,7 +189,7 @@ func TestP08UnknownNode(t *testing.T) {
 
 // A parcel's age grows while it lies at the core, by the core's clock, and
 // never shrinks.
-func TestP08AgeGrowsAtCore(t *testing.T) {
+func TestCoreAgeGrowsAtCore(t *testing.T) {
 	t.Parallel()
 	a := edge(t, "age-a")
 	begun := time.Now()
@@ -236,7 +236,7 @@ func TestP08AgeGrowsAtCore(t *testing.T) {
 
 // Bytes that are not what the subject says, too many, too few: nothing of it
 // is taken, nothing grows.
-func TestP08MalformedParcels(t *testing.T) {
+func TestCoreMalformedParcels(t *testing.T) {
 	tag := newTag()
 	m := mail(t, tag, 10)
 	r := bundle.NewPurgeRecord(m, aKey)
@@ -285,7 +285,7 @@ func TestP08MalformedParcels(t *testing.T) {
 }
 
 // Lists end where they may, one past is refused by both sides.
-func TestP08Limits(t *testing.T) {
+func TestCoreLimits(t *testing.T) {
 	t.Parallel()
 	e := edge(t, "limits")
 	ctx := patiently(t)
