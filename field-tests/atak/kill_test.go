@@ -135,7 +135,7 @@ func once(t *testing.T, ctx context.Context, s *station, texts ...string) {
 // for an upload, arrives; what was not and is said again arrives once.
 func TestL03KilledBeforeTheMesh(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	sa, sb := pair(t, ctx)
 	a, b := sa.device(t, ctx, "RAVEN", true), sb.device(t, ctx, "HERON", false)
@@ -193,7 +193,7 @@ func TestL03KilledBeforeTheMesh(t *testing.T) {
 // whether the device had taken it, is given under the same id.
 func TestL03KilledWhileDelivering(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	sa, sb := pair(t, ctx)
 	a, b := sa.device(t, ctx, "RAVEN", false), sb.device(t, ctx, "HERON", true)
@@ -251,7 +251,7 @@ func randomPackage(t *testing.T) []byte {
 // goes stale when the share is stopped.
 func TestL01ReceiverReachesTAKClient(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	receiver, err := gpsd.Listen()
 	if err != nil {

@@ -109,7 +109,7 @@ func (s *stage) crewOf(n int) *crew {
 
 func newStage(t *testing.T, f form) *stage {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	if err := ownStage(); err != nil {
 		t.Fatal(err)

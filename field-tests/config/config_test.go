@@ -210,7 +210,7 @@ func (u *unit) received(kind string, n int) (ids []string) {
 // issued; Bravo, which hears nobody, applies one from a link, one from standard
 // input, one from a QR code, one from a file. Then the sending node refuses.
 func TestP02EachCarrier(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	u := newUnit(t, ctx)
 	u.cut(true)
@@ -330,7 +330,7 @@ func (u *unit) refuseAll(old issued, file, password string) {
 // and is withheld, and she is not told that it was delivered. A version pushed
 // by the mesh supersedes the link, and the file comes free.
 func TestP05PushSupersedesTheLink(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	u := newUnit(t, ctx)
 	link := u.issue("new", "convoy", "--member", "alice", "--files", "off", "--location", "off", "--no-password")

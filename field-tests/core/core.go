@@ -82,7 +82,7 @@ func (c *Core) Stop() error {
 	select {
 	case <-c.exited:
 		return c.err
-	case <-time.After(30 * time.Second):
+	case <-time.After(time.Minute):
 		c.Kill()
 		return errors.New("core dev did not end")
 	}

@@ -32,7 +32,7 @@ func private(t *testing.T) bool {
 		}
 		return true
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=5m")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=12m")
 	cmd.Env = append(os.Environ(), privateEnv+"=1", "OUTRIDER_BIN="+scenario.Binary(t))
 	attr := &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	if uid, gid := os.Getuid(), os.Getgid(); uid != 0 {
@@ -164,7 +164,7 @@ func TestFullDisk(t *testing.T) {
 	worker.Go(func() { p.watch(watching, l) })
 	d.must(scenario.Poll(d.ctx, "bundles acknowledged while the disk ran full", func() (bool, error) {
 		m := l.missing()
-		return m == 0, fmt.Errorf("%d of %d are missing", m, len(l.acked))
+		return m == 0, fmt.Errorf("%d of %d are missing", m, l.size())
 	}))
 	stop()
 	worker.Wait()

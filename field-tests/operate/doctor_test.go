@@ -65,7 +65,7 @@ var faults = map[string]func(t *testing.T){
 		at := fmt.Sprintf("127.0.0.1:%d", ports[0])
 		configure(t, b, fmt.Sprintf("\n[atak]\nenabled = true\nlisten = %q\nlisten_https = \"127.0.0.1:%d\"\n", at, ports[1]))
 		up(t, b)
-		err = scenario.Poll(t.Context(), "the bridge to turn a stranger away", func() (bool, error) {
+		err = scenario.Poll(soon(t), "the bridge to turn a stranger away", func() (bool, error) {
 			c, err := tls.Dial("tcp", at, &tls.Config{InsecureSkipVerify: true}) // who answers does not matter here
 			if err != nil {
 				return false, err
@@ -77,7 +77,16 @@ var faults = map[string]func(t *testing.T){
 		if err != nil {
 			t.Fatal(err)
 		}
-		expect(t, consult(t, b, nil), "atak-refused", "connections")
+		var list []finding
+		err = scenario.Poll(soon(t), "the bridge to have counted it", func() (bool, error) { // it tells the stranger first
+			list = consult(t, b, nil)
+			_, ok := get(list, "atak-refused")
+			return ok, fmt.Errorf("doctor finds %+v", list)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect(t, list, "atak-refused", "connections")
 	},
 	"folder-not-writable": readOnlyFolder,
 	"folder-owner":        foreignFile,

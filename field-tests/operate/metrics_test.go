@@ -173,18 +173,17 @@ func TestFiguresWhileEnrolling(t *testing.T) {
 func awaitMail(t *testing.T, a, b *scenario.Box) {
 	t.Helper()
 	ctx := soon(t)
-	if _, err := a.API.Login(ctx, aliceName, scenario.UserPassword); err != nil {
-		t.Fatal(err)
-	}
-	err := scenario.Poll(ctx, "bob to log in", func() (bool, error) {
-		_, err := b.API.Login(ctx, bobName, scenario.UserPassword)
-		return err == nil, err
-	})
-	if err != nil {
-		t.Fatal(err)
+	for name, box := range map[string]*scenario.Box{aliceName: a, bobName: b} { // a node knows its users' names a moment after it is up
+		err := scenario.Poll(ctx, name+" to log in", func() (bool, error) {
+			_, err := box.API.Login(ctx, name, scenario.UserPassword)
+			return err == nil, err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	var id string
-	err = scenario.Poll(ctx, "alice to know bob", func() (bool, error) {
+	err := scenario.Poll(ctx, "alice to know bob", func() (bool, error) {
 		m, err := a.API.Send(ctx, bobName, secretText)
 		id = m.ID
 		return err == nil, err

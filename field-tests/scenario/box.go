@@ -166,7 +166,7 @@ func (b *Box) Up(ctx context.Context) error {
 }
 
 func (b *Box) awaitUp(ctx context.Context, exited <-chan struct{}) error {
-	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	return Poll(ctx, b.Name+" to come up", func() (bool, error) {
 		select {
@@ -212,7 +212,7 @@ func (b *Box) Kill() { _ = b.end(syscall.SIGKILL, time.Minute) }
 
 // Stop ends the node in good order and fails if it does not end, or ends with
 // an error.
-func (b *Box) Stop() error { return b.end(syscall.SIGTERM, 30*time.Second) }
+func (b *Box) Stop() error { return b.end(syscall.SIGTERM, time.Minute) }
 
 func (b *Box) end(sig syscall.Signal, limit time.Duration) error {
 	b.mu.Lock()

@@ -192,6 +192,9 @@ func (s *Story) outbound(ctx context.Context) error {
 		if err := s.loggedIn(ctx, s.Charlie); err != nil {
 			return err
 		}
+		if err := s.keysAtBravo(ctx); err != nil {
+			return err
+		}
 		if _, err := s.stay(ctx, s.CharlieID, func() (bool, error) { return false, nil }); err != nil {
 			return err
 		}
@@ -200,6 +203,15 @@ func (s *Story) outbound(ctx context.Context) error {
 		}
 	}
 	return s.Ferry(ctx, s.AlphaID, func() (bool, error) { return s.arrived(ctx) })
+}
+
+// keysAtBravo waits until Bravo has carol's keys, without which Alpha has nothing
+// to give it.
+func (s *Story) keysAtBravo(ctx context.Context) error {
+	return Poll(ctx, "carol's keys to reach Bravo", func() (bool, error) {
+		users, err := s.Bravo.API.Users(ctx)
+		return slices.ContainsFunc(users, func(p Person) bool { return p.ID == s.Carol && p.HasKeys }), err
+	})
 }
 
 // killOnTheWay lets Bravo hear Alpha, kills it when the file is under way, and

@@ -152,8 +152,8 @@ func play(t *testing.T, f *field, limit time.Duration) {
 func TestStoryAcrossBrokenMesh(t *testing.T) {
 	f := newField(t, t.Context(), everywhere(scenario.Binary(t)), nil)
 	withTAK(t, f)
-	play(t, f, 2*time.Minute)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	play(t, f, 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	pkg := f.takExchange(t, ctx)
 	f.finish(t)
@@ -183,7 +183,7 @@ func TestPlaintextSearchFindsUnsealed(t *testing.T) {
 	}
 	withTAK(t, f)
 	play(t, f, 4*time.Minute)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	pkg := f.takExchange(t, ctx)
 	f.finish(t)

@@ -12,6 +12,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -76,21 +77,34 @@ func (n *real) client() *http.Client {
 	}}}
 }
 
-func freePort(t *testing.T, network string) string {
+// freeAddrs finds addresses that are free for tcp and udp alike, below the ports
+// that the kernel gives to connections: the node comes up much later.
+func freeAddrs(t *testing.T, n int) (addrs []string) {
 	t.Helper()
-	l, err := net.Listen(network, "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+mathrand.IntN(20_000)))
+		if err != nil {
+			continue
+		}
+		defer l.Close()
+		p, err := net.ListenPacket("udp", l.Addr().String())
+		if err != nil {
+			continue
+		}
+		defer p.Close()
+		if addrs = append(addrs, l.Addr().String()); len(addrs) == n {
+			return addrs
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free ports")
+	return nil
 }
 
 // startReal builds the program, founds a network and starts the node.
 func startReal(t *testing.T) *real {
 	t.Helper()
 	dir := t.TempDir()
-	n := &real{t: t, bin: filepath.Join(dir, "outrider"), dir: filepath.Join(dir, "node"), addr: freePort(t, "tcp")}
+	n := &real{t: t, bin: filepath.Join(dir, "outrider"), dir: filepath.Join(dir, "node")}
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", n.bin, "./node/outrider")
 	build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -105,8 +119,10 @@ func startReal(t *testing.T) *real {
 		t.Fatal(err)
 	}
 	n.cli(adminPassword+"\n", "network", "create", "strange", "--password-file", "-")
+	addrs := freeAddrs(t, 3)
+	n.addr = addrs[1]
 	toml := fmt.Sprintf("profile = \"lan\"\n[gossip]\nlisten = %q\n[mesh]\nlisten = [%q]\n[page]\nlisten = [%q]\n",
-		freePort(t, "tcp"), n.addr, freePort(t, "tcp"))
+		addrs[0], n.addr, addrs[2])
 	if err := os.WriteFile(filepath.Join(n.dir, "outrider.toml"), []byte(toml), 0o600); err != nil {
 		t.Fatal(err)
 	}

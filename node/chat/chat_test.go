@@ -2,6 +2,8 @@ package chat
 
 import (
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -35,4 +37,32 @@ func TestTextIsDeliveredAndRead(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whoever logs in before the network has their device's certificate is reachable
+// as soon as it has: with the next change of the roster, or within a minute.
+func TestPrekeysFollowTheCertificate(t *testing.T) {
+	for name, later := range map[string]func(p *pair){
+		"the roster changes": func(p *pair) { p.b.rosterChanged() },
+		"a minute passes":    func(p *pair) { p.rest(2 * time.Minute) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			scene(t, func(t *testing.T, p *pair) {
+				p.b.down()
+				p.world.change(func() { delete(p.prekeys, p.db.id) })
+				p.b.change(func() { p.b.uncertified = true })
+				p.b.up()
+				p.db.unlock()
+				m := p.da.text(p.bob, "Can you read this?")
+				p.settle()
+				p.da.wantState(m.ID, StateWaiting)
+				p.b.change(func() { p.b.uncertified = false })
+				later(p)
+				synctest.Wait()
+				p.a.rosterChanged()
+				p.settle()
+				p.da.wantState(m.ID, StateDelivered)
+			})
+		})
+	}
 }

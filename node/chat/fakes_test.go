@@ -475,6 +475,9 @@ func (r roster) Changed() <-chan struct{} {
 
 func (r roster) PublishPrekeys(_ context.Context, d identity.DeviceID, bundles [][]byte) error {
 	return r.n.locked(func() error {
+		if r.n.uncertified {
+			return errors.New("test: the device's certificate is not here yet")
+		}
 		var ps []identity.PrekeyBundle
 		for _, b := range bundles {
 			ps = append(ps, must(identity.ParsePrekey(b)))

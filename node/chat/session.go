@@ -48,6 +48,7 @@ type Session struct {
 
 	refusing   []identity.UserID     // who else is in what was refused last
 	turnedAway map[bundle.ID]refusal // what was not let in because of the archive
+	unshown    bool                  // the prekeys could not be published; tried again soon
 	tickets    ticks
 }
 
@@ -312,6 +313,9 @@ func (s *Session) resumeOne(ctx context.Context, id MessageID) {
 	}
 }
 
+// publishPrekeys lets others seal to this device. The network takes prekeys of a
+// device only once it has the device's certificate: after a first login that may
+// be a moment away.
 func (s *Session) publishPrekeys(ctx context.Context) {
 	bundles, err := s.ring.Prekeys()
 	if err == nil {
@@ -320,8 +324,16 @@ func (s *Session) publishPrekeys(ctx context.Context) {
 	if err == nil {
 		err = s.watch(ctx)
 	}
-	if err != nil && !quiet(err) {
-		s.log.Warn("chat: publish prekeys", "err", err)
+	if err != nil && !quiet(err) && !s.unshown {
+		s.log.Warn("chat: prekeys are not published yet", "err", err)
+	}
+	s.unshown = err != nil
+}
+
+// showAgain publishes prekeys that could not be published before.
+func (s *Session) showAgain(ctx context.Context) {
+	if s.unshown {
+		s.publishPrekeys(ctx)
 	}
 }
 
@@ -361,6 +373,7 @@ func (s *Session) minute(ctx context.Context) {
 	if err := errors.Join(s.watch(ctx), s.forgetEpochs(), s.forgetRecalls()); err != nil && !quiet(err) {
 		s.log.Warn("chat: tidy up", "err", err)
 	}
+	s.showAgain(ctx)
 	s.retryPending(ctx)
 	s.resumeUnsent(ctx)
 }
@@ -384,6 +397,7 @@ func (s *Session) rosterChanged(ctx context.Context) {
 		return
 	}
 	defer s.mu.Unlock()
+	s.showAgain(ctx)
 	s.resumeUnsent(ctx)
 	if s.closed {
 		return

@@ -156,6 +156,8 @@ type node struct {
 	full       bool
 	untrusted  bool
 
+	uncertified bool // its devices' certificates are on their way to its own roster
+
 	steps   int // durable operations so far
 	crashAt int // the operation that does not happen any more; 0 = none
 	crashed bool
