@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -56,7 +58,7 @@ func (p *Page) Login(name, password string) error {
 }
 
 // OpenChat opens the conversation with the person of that exact name, by the
-// search, and waits until its messages are there.
+// search, and waits until it is on the screen.
 func (p *Page) OpenChat(name string) error {
 	if err := p.Go("#/chats"); err != nil {
 		return err
@@ -68,13 +70,10 @@ func (p *Page) OpenChat(name string) error {
 	if err := p.Fill("#search", name); err != nil {
 		return err
 	}
-	if err := p.Wait("the chat with "+name, row); err != nil {
+	if err := p.wait("the chat with "+name, `((a) => a && (a.click(), true))(`+row+`)`, asUser); err != nil {
 		return err
 	}
-	if _, err := Eval[bool](p, row+`.click(), true`); err != nil {
-		return err
-	}
-	if err := p.Wait("the open chat", `document.querySelector('#compose')`); err != nil {
+	if err := p.Wait("the open chat", `document.querySelector('#compose') && `+plainText(`document.querySelector('#chat h1')`)+`.trim() === `+quote(name)); err != nil {
 		return err
 	}
 	return p.Fill("#search", "")
@@ -145,25 +144,32 @@ func (p *Page) State(text string) (string, error) {
 	return Eval[string](p, bubble(text, false)+`?.querySelector('.state')?.dataset.state ?? ''`)
 }
 
-// Click clicks the first element that the selector finds, once it is there.
+// click is the JavaScript that clicks an element, if a pointer could: it is
+// there, not disabled, and nothing else lies over its middle. Looking and
+// clicking are one task, so the page cannot draw the element anew in between.
+const click = `((e) => {
+	if (!e || e.matches(':disabled')) return false;
+	e.scrollIntoViewIfNeeded();
+	const r = e.getClientRects()[0];
+	const hit = r && document.elementFromPoint(r.x + r.width / 2, r.y + r.height / 2);
+	if (!hit || !(e.contains(hit) || hit.closest('label')?.control === e)) return false;
+	e.focus({ preventScroll: true });
+	e.click();
+	return true;
+})`
+
+// Click clicks the first element that the selector finds, once a pointer could.
 func (p *Page) Click(selector string) error {
-	if err := p.Wait(selector, `document.querySelector(`+quote(selector)+`)?.getClientRects().length`); err != nil {
-		return err
-	}
-	if err := chromedp.Do(p.ctx, chromedp.Click(chromedp.CSS(selector))); err != nil {
-		return fmt.Errorf("browser: click %s: %w", selector, err)
-	}
-	return nil
+	return p.wait(selector+" to click on", click+`(document.querySelector(`+quote(selector)+`))`, asUser)
 }
+
+// asUser makes an evaluation count as an act of the user, as sound needs.
+func asUser(e *runtime.EvaluateParams) { yes := true; e.UserGesture = &yes }
 
 // ClickText clicks the first button, link or choice with exactly those words.
 func (p *Page) ClickText(words string) error {
 	find := `[...document.querySelectorAll('dialog[open] button, button, a, .choice-key')].find((b) => b.getClientRects().length && !b.disabled && (` + plainText(`b`) + `.trim() === ` + quote(words) + ` || b.getAttribute('aria-label') === ` + quote(words) + `))`
-	if err := p.Wait("the button "+quote(words), find); err != nil {
-		return err
-	}
-	_, err := Eval[bool](p, `(() => { const b = `+find+`; (b.querySelector('input') ?? b).click(); return true; })()`)
-	return err
+	return p.wait("the button "+quote(words), `((b) => b && ((b.querySelector('input') ?? b).click(), true))(`+find+`)`, asUser)
 }
 
 // Focus puts the keyboard on the first element that the selector finds.
@@ -187,11 +193,13 @@ func (p *Page) Fill(selector, value string) error {
 // Press presses the keys one after the other; kb has the names of those that
 // are not characters. As with a real keyboard, a key whose keydown the page
 // takes for itself types nothing (chromedp.KeyEvent types it all the same).
+// However long it takes to hand them over, the keys bear one time.
 func (p *Page) Press(keys string, modifiers ...chromedp.Modifier) error {
 	var held int64
 	for _, m := range modifiers {
 		held |= int64(m)
 	}
+	now := input.TimeSinceEpoch(float64(time.Now().UnixMilli()) / 1000)
 	for _, r := range keys {
 		var text string
 		var events []*input.DispatchKeyEventParams
@@ -204,6 +212,7 @@ func (p *Page) Press(keys string, modifiers ...chromedp.Modifier) error {
 			events = append(events, e)
 		}
 		for _, e := range events {
+			e.Timestamp = now
 			if e.Type != kb.KeyUp && text != "" {
 				e.Type, e.Text = kb.KeyDown, text
 			}

@@ -160,6 +160,7 @@ func TestKeyboardAloneThroughFailures(t *testing.T) {
 	st.must(st.Open(st.s.URL()))
 	st.must(st.Press(account + kb.Tab + password + kb.Enter))
 	st.must(st.Wait("the screens", `document.querySelector('#app:not([hidden]) #shell')`))
+	st.following()
 	st.must(st.WaitText("3 messages are stuck"))
 	st.must(st.Press("gc"))
 	st.must(st.Wait("the first chat", `document.activeElement.matches('#chat-list a')`))

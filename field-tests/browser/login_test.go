@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -37,17 +38,25 @@ func TestNothingTypedSaysWhatIsMissing(t *testing.T) {
 }
 
 func TestTooManyAttemptsCountDown(t *testing.T) {
-	st := open(t)
-	st.s.LimitLogins(3 * time.Second)
+	st := newStage(t, PageOptions{Script: `window.ahead = 0; const now = Date.now; Date.now = () => now() + window.ahead;`})
+	st.must(st.Open(st.s.URL()))
+	st.s.LimitLogins(15 * time.Minute)
 	err := st.Login(account, password)
-	if err == nil || !strings.Contains(err.Error(), "Too many attempts. Wait 3 seconds") {
+	if err == nil || !strings.Contains(err.Error(), "Too many attempts. Wait 900 seconds") {
 		t.Fatalf("error %v", err)
 	}
-	st.must(st.WaitText("Wait 2 s"))
-	if !eval[bool](st, `document.querySelector('#login-submit').disabled`) {
-		t.Error("the button can be pressed during the wait")
+	left := func(most int) {
+		t.Helper()
+		st.must(st.Wait("the rest of the wait", fmt.Sprintf(`(() => { const n = Number(/^Wait (\d+) s/.exec(document.querySelector('#login-submit').textContent)?.[1]); return n > 0 && n <= %d; })()`, most)))
+		if !eval[bool](st, `document.querySelector('#login-submit').disabled`) {
+			t.Error("the button can be pressed during the wait")
+		}
 	}
+	left(899) // it counts
+	eval[bool](st, `(window.ahead = 300000, true)`)
+	left(600)
 	st.s.LimitLogins(0)
+	eval[bool](st, `(window.ahead = 900000, true)`)
 	st.must(st.Login(account, password)) // waits until the button is free again
 }
 
@@ -125,8 +134,9 @@ func TestLogoutLeavesNothing(t *testing.T) {
 	st.must(st.WaitMessage("for alice alone"))
 	st.must(st.SetTheme("red"))
 	st.must(st.Go("#/settings"))
+	eval[bool](st, `(document.body.dataset.old = '1', true)`)
 	st.must(st.Click("#logout"))
-	st.must(st.Wait("the login", `document.querySelector('#login-submit')`))
+	st.must(st.Wait("the login", `!document.body.dataset.old && document.querySelector('#login-submit')`))
 	if eval[bool](st, `document.documentElement.outerHTML.includes('alice alone')`) {
 		t.Error("messages are left in the page")
 	}
@@ -146,7 +156,7 @@ func TestReloadKeepsSessionAndPlace(t *testing.T) {
 	st.must(st.OpenChat("Charlie"))
 	st.must(st.WaitMessage("still here"))
 	st.must(st.Press(kb.F5))
-	eval[bool](st, `location.reload(), true`)
-	st.must(st.Wait("the chat after a reload", `document.querySelector('#app:not([hidden]) #compose')`))
+	eval[bool](st, `document.body.dataset.old = '1', location.reload(), true`)
+	st.must(st.Wait("the chat after a reload", `!document.body.dataset.old && document.querySelector('#app:not([hidden]) #compose')`))
 	st.must(st.WaitMessage("still here"))
 }

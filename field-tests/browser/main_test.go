@@ -34,7 +34,11 @@ func run(m *testing.M) int {
 		return code
 	}
 	chromium.Close()
-	if err := goleak.Find(); err != nil && code == 0 {
+	err := goleak.Find()
+	for end := time.Now().Add(Patience); err != nil && time.Now().Before(end); { // what was told to end may need a while
+		err = goleak.Find()
+	}
+	if err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, "goroutines are left:", err)
 		return 1
 	}
@@ -79,7 +83,8 @@ func newPage(t *testing.T, o PageOptions) *Page {
 	return p
 }
 
-// in is newStage with the page open and the account logged in.
+// in is newStage with the page open and the account logged in; the page knows
+// what the node told first, and follows it.
 func in(t *testing.T, o PageOptions, fill func(*fakeapi.Server)) *stage {
 	t.Helper()
 	st := newStage(t, o)
@@ -88,7 +93,14 @@ func in(t *testing.T, o PageOptions, fill func(*fakeapi.Server)) *stage {
 	}
 	st.must(st.Open(st.s.URL()))
 	st.must(st.Login(account, password))
+	st.following()
 	return st
+}
+
+// following waits until the page has the node's first answers and its events.
+func (st *stage) following() {
+	st.t.Helper()
+	st.must(st.Wait("the first answers and the stream", called(`const { state } = `+module("model.mjs")+`; return state.connection === 'live' && state.users && state.status && state.conversations;`)))
 }
 
 func (st *stage) must(err error) {

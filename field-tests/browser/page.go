@@ -20,8 +20,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// Patience is how long waiting helpers wait before they give up.
-const Patience = 20 * time.Second
+// Patience is how long waiting helpers wait before they give up. It is long:
+// nodes seal keys for seconds, and other windows share the processors.
+const Patience = 60 * time.Second
 
 // pause between two looks at the page; a real browser has no event for
 // "the words I wait for are there".
@@ -182,10 +183,36 @@ func (p *Page) Open(address string) error {
 	p.mu.Lock()
 	p.origin = u.Scheme + "://" + u.Host
 	p.mu.Unlock()
-	if err := chromedp.Do(p.ctx, do(page.Navigate, page.NavigateParams{URL: address})); err != nil {
+	if _, err := p.navigate(address); err != nil {
 		return fmt.Errorf("browser: open %s: %w", address, err)
 	}
 	return p.Wait("the page", `document.querySelector('#login-submit, #shell') !== null`)
+}
+
+// navigate loads an address and returns when its document, if there is a new
+// one, has taken the place of the old: what is asked next, the new one answers.
+func (p *Page) navigate(address string) (refused string, err error) {
+	load := func(ctx context.Context, t *chromedp.Target) (page.NavigateResult, error) {
+		return cdp.Call(ctx, t, page.Navigate, page.NavigateParams{URL: address})
+	}
+	r, err := chromedp.Run(p.ctx, load)
+	if err != nil || r.ErrorText != "" || r.LoaderID == "" {
+		return r.ErrorText, err
+	}
+	there := func(ctx context.Context, t *chromedp.Target) (bool, error) {
+		tree, err := cdp.Call(ctx, t, page.GetFrameTree, cdp.Empty{})
+		return err == nil && tree.FrameTree.Frame.LoaderID == r.LoaderID, err
+	}
+	for end := time.Now().Add(Patience); ; {
+		ok, err := chromedp.Run(p.ctx, there)
+		if ok {
+			return "", nil
+		}
+		if time.Now().After(end) || p.ctx.Err() != nil {
+			return "", errors.Join(errors.New("the document did not come"), err)
+		}
+		<-time.After(pause) // polling with a deadline: a real process
+	}
 }
 
 // Problems returns everything the page did that no good page does.
@@ -211,8 +238,10 @@ func (p *Page) Requests() []Request {
 }
 
 // Eval evaluates JavaScript in the page; a promise is awaited.
-func Eval[T any](p *Page, expression string) (T, error) {
-	v, err := chromedp.Run(p.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+func Eval[T any](p *Page, expression string) (T, error) { return evaluate[T](p, expression) }
+
+func evaluate[T any](p *Page, expression string, how ...chromedp.EvaluateOption) (T, error) {
+	v, err := chromedp.Run(p.ctx, chromedp.Evaluate[T](expression, append(how, chromedp.EvalAwaitPromise)...))
 	if err != nil {
 		return v, fmt.Errorf("browser: evaluate: %w", err)
 	}
@@ -221,10 +250,12 @@ func Eval[T any](p *Page, expression string) (T, error) {
 
 // Wait waits until a JavaScript condition holds. what names it in the error,
 // together with the words on the screen.
-func (p *Page) Wait(what, condition string) error {
+func (p *Page) Wait(what, condition string) error { return p.wait(what, condition) }
+
+func (p *Page) wait(what, condition string, how ...chromedp.EvaluateOption) error {
 	end := time.Now().Add(Patience)
 	for {
-		ok, err := Eval[bool](p, `(async () => Boolean(await (`+condition+`)))()`)
+		ok, err := evaluate[bool](p, `(async () => Boolean(await (`+condition+`)))()`, how...)
 		if ok && err == nil {
 			return nil
 		}
@@ -261,6 +292,13 @@ func (p *Page) SaveScreenshot(path string) error {
 	return os.WriteFile(path, data, 0o644)
 }
 
+// Frames returns the frames that Record has collected so far.
+func (p *Page) Frames() [][]byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.frames)
+}
+
 // Record collects every frame that the window shows while run runs, as PNGs.
 func (p *Page) Record(run func() error) ([][]byte, error) {
 	p.mu.Lock()
@@ -272,7 +310,5 @@ func (p *Page) Record(run func() error) ([][]byte, error) {
 	}
 	err = run()
 	err = errors.Join(err, chromedp.Do(p.ctx, do(page.StopScreencast, cdp.Empty{})))
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Clone(p.frames), err
+	return p.Frames(), err
 }

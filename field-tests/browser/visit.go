@@ -1,13 +1,8 @@
 package browser
 
 import (
-	"context"
 	"fmt"
 	"net/url"
-
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/page"
-	"github.com/chromedp/chromedp"
 )
 
 // Visit loads an address and waits for nothing. refused is the browser's own
@@ -21,14 +16,7 @@ func (p *Page) Visit(address string) (refused string, err error) {
 	p.mu.Lock()
 	p.origin = u.Scheme + "://" + u.Host
 	p.mu.Unlock()
-	load := func(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
-		r, err := cdp.Call(ctx, t, page.Navigate, page.NavigateParams{URL: address})
-		if err == nil {
-			refused = r.ErrorText
-		}
-		return chromedp.Void{}, err
-	}
-	if err := chromedp.Do(p.ctx, load); err != nil {
+	if refused, err = p.navigate(address); err != nil {
 		return "", fmt.Errorf("browser: visit %s: %w", address, err)
 	}
 	return refused, nil

@@ -56,7 +56,7 @@ var names = []string{"alice", "bob", "carol"}
 
 func newWorld(dir string) (*world, error) {
 	w := &world{dir: dir}
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	var wg sync.WaitGroup
 	errs := make([]error, 3)
@@ -84,7 +84,7 @@ func (w *world) start(ctx context.Context) error {
 		return err
 	}
 	bin := filepath.Join(w.dir, "outrider")
-	build := exec.CommandContext(ctx, "go", "build", "-tags", "calltap", "-o", bin, "./node/outrider")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "calltap", "-o", bin, "./node/outrider")
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build: %w: %s", err, out)
@@ -92,14 +92,12 @@ func (w *world) start(ctx context.Context) error {
 	if err := os.Setenv("OUTRIDER_CALL_TAP", w.tap()); err != nil {
 		return err
 	}
-	if w.box, err = scenario.NewBox(w.dir, "alpha", bin, "127.0.0.1"); err != nil {
-		return err
-	}
-	spare, err := scenario.NewBox(w.dir, "ports", bin, "127.0.0.1")
+	ports, err := scenario.FreePorts("127.0.0.1", 4) // at once, so that they differ
 	if err != nil {
 		return err
 	}
-	w.port = spare.Mesh
+	w.box = scenario.NewBoxAlone(w.dir, "alpha", bin, "127.0.0.1")
+	w.box.Gossip, w.box.Mesh, w.box.Page, w.port = ports[0], ports[1], ports[2], ports[3]
 	if _, err := w.box.Init(ctx); err != nil {
 		return err
 	}
@@ -322,4 +320,14 @@ func hangUp(by, other *phone) {
 	by.t.Helper()
 	by.must(by.Click("#call-end"))
 	until(by.t, "the end at "+other.name, func() bool { _, ok := other.report(); return !ok })
+}
+
+// over ends a call that may have ended by itself meanwhile, and waits until both
+// windows know.
+func over(phones ...*phone) {
+	phones[0].t.Helper()
+	phones[0].do(`(document.querySelector('#call-end')?.click(), true)`)
+	for _, p := range phones {
+		until(p.t, "the end at "+p.name, func() bool { _, ok := p.report(); return !ok })
+	}
 }

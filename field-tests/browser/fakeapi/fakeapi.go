@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -228,7 +229,7 @@ func (s *Server) URL() string { return s.http.URL }
 // Close ends the server and its streams.
 func (s *Server) Close() {
 	s.mu.Lock()
-	s.cut = s.streams + 1
+	s.cut = math.MaxInt // those too that come just now
 	s.wake()
 	s.mu.Unlock()
 	s.http.CloseClientConnections()

@@ -67,8 +67,7 @@ export async function begin(session) {
   if (state.me && state.me.id !== session.user_id) forget();
   state.me = { id: session.user_id, name: session.name };
   changed('session');
-  await refresh();
-  follow();
+  await refresh().finally(follow); // a node that went away meanwhile is followed too: it comes back
 }
 
 /** Drops everything that belongs to a user. */
@@ -91,6 +90,7 @@ export function halt() {
 
 export const logout = async () => {
   halt();
+  api.whenSessionGone(() => {}); // what is still on its way finds no session, and that is meant
   await api.logout().catch(() => {}); // a node that does not answer has no session to keep
 };
 
@@ -99,7 +99,7 @@ export const logout = async () => {
 function follow() {
   halt();
   live = stream(api.eventsURL, { onOpen, onEvent, onDown, onGone: () => gone() });
-  statusTimer = setInterval(() => refreshStatus().catch(() => {}), STATUS_MS);
+  statusTimer = setInterval(() => refreshers.status().catch(() => {}), STATUS_MS);
 }
 
 let gone = () => {};
@@ -228,16 +228,17 @@ function setBanner(b) {
 
 // ---- refreshing ------------------------------------------------------------
 
-/** Asks and takes the answer, unless one to a later question is here already. */
-function part(name, ask) {
+/** Asks and takes the answer, unless one to a later question is here already or somebody logged in since. */
+function part(name, ask, take = (answer) => { state[name] = answer; }) {
   let asked = 0;
   let taken = 0;
   return async () => {
     const mine = ++asked;
+    const { me } = state;
     const answer = await ask();
-    if (mine < taken || !state.me) return;
+    if (mine < taken || !me || state.me !== me) return;
     taken = mine;
-    state[name] = answer;
+    take(answer);
     changed(name);
   };
 }
@@ -250,20 +251,17 @@ const refreshers = {
   contacts: part('contacts', api.contacts),
   files: part('files', () => api.files(undefined, Math.max(PAGE, Math.min(MOST_FILES, state.files?.messages.length ?? 0)))),
   failures: part('failures', api.failures),
-  status: refreshStatus,
-  policy: async () => { state.policy = await api.policy(); changed('policy'); },
-  archive: async () => { state.archive = await api.archive(); changed('archive'); },
+  status: part('status', async () => ({ heard: banners, s: await api.status() }), takeStatus),
+  policy: part('policy', api.policy),
+  archive: part('archive', api.archive),
   thread: async () => { if (state.open) await loadNewest(state.open); },
 };
 
-async function refreshStatus() {
-  const heard = banners;
-  const s = await api.status();
+function takeStatus({ heard, s }) {
   state.outdated = state.version !== null && s.version !== undefined && s.version !== state.version;
   state.version ??= s.version ?? null;
   state.status = s;
   if (s.banner && heard === banners) state.banner = s.banner; // one that came meanwhile is newer
-  changed('status');
 }
 
 const SOON_MS = 200;
@@ -304,17 +302,23 @@ function join(peers, links) {
 
 // ---- conversations ---------------------------------------------------------
 
-const newThread = () => ({ messages: [], more: false, fresh: false, put: new Map() });
+const newThread = () => ({ messages: [], more: false, fresh: false, put: new Map(), taken: 0 });
+
+let pages = 0; // counts what loadNewest asked for
 
 /**
  * Loads the newest page; older pages that are already here stay when they
  * connect. What an event put here while the page was on its way is newer than
- * the page and stays too.
+ * the page and stays too; so does a page that was asked for later.
  */
 export async function loadNewest(conversation) {
   const began = puts;
+  const mine = ++pages;
+  const { me } = state;
   const { messages: page, more } = await api.messages(conversation, undefined, PAGE);
   const thread = state.threads.get(conversation) ?? newThread();
+  if (mine < thread.taken || state.me !== me) return;
+  thread.taken = mine;
   const newer = (m) => (thread.put.get(m.id) ?? 0) > began;
   const held = new Map(thread.messages.map((m) => [m.id, m]));
   const ids = new Set(page.map((m) => m.id));
@@ -379,13 +383,13 @@ export function draftFor(peer) {
 
 const options = (d) => ({ precedence: d.precedence === 'ROUTINE' ? undefined : d.precedence.toLowerCase(), ttl_s: d.ttl || undefined });
 
-/** Takes the answer of a call that sent: shows the message at once. */
+/** Takes the answer of a call that sent: shows the message at once. What events told of it meanwhile is newer. */
 function sent(m) {
   if (!m?.id) return m;
   if (m.conversation) {
     const thread = state.threads.get(m.conversation) ?? newThread();
     state.threads.set(m.conversation, thread);
-    put(thread, { ...thread.messages.find((x) => x.id === m.id), ...m });
+    put(thread, { ...m, ...thread.messages.find((x) => x.id === m.id) });
   }
   soon('conversations');
   return m;

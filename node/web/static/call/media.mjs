@@ -49,6 +49,7 @@ export class CallMedia {
         this.count = data.count;
         this.now = data.now;
         if (data.ready) resolve();
+        this.told?.();
       };
     });
     this.worker.postMessage({ keys });
@@ -57,7 +58,9 @@ export class CallMedia {
   async start() {
     await this.ready;
     await this.connect();
-    this.timer = setInterval(() => this.watch().catch(() => {}), WATCH_MS);
+    this.timer = setInterval(() => {
+      this.looking ??= this.watch().catch(() => {}).finally(() => { this.looking = null; });
+    }, WATCH_MS);
   }
 
   async connect() {
@@ -87,11 +90,17 @@ export class CallMedia {
     if (pc === this.pc && !this.closed) await pc.setRemoteDescription({ type: 'answer', sdp: answer });
   }
 
-  /** One look at what the worker counts and what the network brings. */
+  /**
+   * One look at what the network brings and, after that, at what the worker
+   * counts: a page or a worker that is late is not judged by old counts.
+   */
   async watch() {
-    this.worker.postMessage({});
     const { pc } = this;
     const packets = await this.received();
+    await new Promise((told) => {
+      this.told = told;
+      this.worker.postMessage({});
+    });
     if (this.closed || pc !== this.pc) return;
     const mine = this.now.n === this.connection ? this.now : { sealed: 0, opened: 0 }; // of an older connection nothing counts
     if (!this.sealing && mine.sealed > 0) {

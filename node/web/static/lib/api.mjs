@@ -16,6 +16,7 @@ export class ApiError extends Error {
 }
 
 let onSessionGone = () => {};
+let sessions = 0; // counts logins
 
 /** Is called whenever the node says that there is no session (any more). */
 export function whenSessionGone(fn) {
@@ -31,6 +32,7 @@ async function failure(response) {
 }
 
 async function call(method, path, { body, quiet, once, last } = {}) {
+  const [mine, asked] = [sessions, Date.now()];
   const headers = { Accept: 'application/json', 'X-Outrider': '1' };
   if (once) headers['Idempotency-Key'] = once;
   if (body !== undefined) headers['Content-Type'] = 'application/json';
@@ -44,10 +46,10 @@ async function call(method, path, { body, quiet, once, last } = {}) {
   } catch (cause) {
     throw new ApiError(0, 'unreachable', String(cause));
   }
-  learnClock(response.headers.get('Date'));
+  learnClock(response.headers.get('Date'), asked);
   if (!response.ok) {
     const e = await failure(response);
-    if (e.status === 401 && !quiet) onSessionGone();
+    if (e.status === 401 && !quiet && mine === sessions) onSessionGone(); // of an earlier session it says nothing
     throw e;
   }
   if (response.status === 204) return null;
@@ -81,7 +83,11 @@ const query = (o) => {
 
 export const status = (quiet = false) => call('GET', '/status', { quiet });
 export const session = () => call('GET', '/session', { quiet: true });
-export const login = (user, password) => call('POST', '/session', { body: { user, password }, quiet: true });
+export const login = async (user, password) => {
+  const session = await call('POST', '/session', { body: { user, password }, quiet: true });
+  sessions++;
+  return session;
+};
 export const logout = () => call('DELETE', '/session', { quiet: true });
 export const users = async () => listed(await call('GET', '/users'), 'users');
 export const trust = (user, fingerprint, verified) => call('POST', `/users/${id(user)}/key`, { body: { fingerprint, verified } });

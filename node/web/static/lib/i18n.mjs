@@ -78,10 +78,13 @@ export function bytes(n) {
   return `${number(v, { maximumFractionDigits: i > 0 && v < 100 ? 1 : 0 })}\u00a0${UNITS[i]}`;
 }
 
-/** Corrects this device's clock by the node's, from the Date header of an answer. */
-export function learnClock(dateHeader) {
+/**
+ * Corrects this device's clock by the node's, from the Date header of an answer
+ * to a question of then: a slow answer, dated in between, corrects nothing.
+ */
+export function learnClock(dateHeader, asked) {
   const at = Date.parse(dateHeader);
-  if (Number.isFinite(at)) skew = Math.abs(at - Date.now()) > 5000 ? at - Date.now() : 0;
+  if (Number.isFinite(at)) skew = at < asked - 5000 || at > Date.now() + 5000 ? at - Date.now() : 0;
 }
 
 export const now = () => Date.now() + skew;

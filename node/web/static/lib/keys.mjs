@@ -10,20 +10,18 @@ const PAIR_MS = 1500; // between g and its second key
  */
 export function shortcuts(bindings, busy) {
   let first = '';
-  let timer = 0;
-  const forget = () => { first = ''; };
+  let since = 0; // by the time of the event: a page that is busy meanwhile takes no pair apart
   const onkey = (e) => {
     if (e.defaultPrevented || e.isComposing || e.ctrlKey || e.metaKey || e.altKey || busy()) return;
     if (e.key !== 'Escape' && typing(e.target)) return;
-    const pair = first ? `${first} ${e.key}` : e.key;
-    clearTimeout(timer);
+    const pair = first && e.timeStamp - since < PAIR_MS ? `${first} ${e.key}` : e.key;
     first = '';
     const fn = bindings[pair];
     if (fn) {
       if (fn(e) !== false) e.preventDefault();
     } else if (Object.keys(bindings).some((k) => k.startsWith(`${e.key} `))) {
       first = e.key;
-      timer = setTimeout(forget, PAIR_MS);
+      since = e.timeStamp;
     }
   };
   document.addEventListener('keydown', onkey);

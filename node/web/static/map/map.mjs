@@ -39,10 +39,13 @@ export const prepare = () => Promise.all([addWords(async (code) => (await pieces
 export function mapView() {
   const v = { places: null, error: null, size: [0, 0], drag: null };
   build(v);
-  const ask = () => Promise.all([
-    api.places().then((list) => { v.places = list; v.error = null; }, (e) => { v.error = e; }),
-    refreshShares(),
-  ]).then(() => paint(v));
+  let asked = 0;
+  let taken = 0; // an answer to an earlier question than this one comes too late
+  const take = (mine, got) => { if (mine >= taken) { taken = mine; Object.assign(v, got); } };
+  const ask = () => {
+    const mine = ++asked;
+    return Promise.all([api.places().then((places) => take(mine, { places, error: null }), (error) => take(mine, { error })), refreshShares()]).then(() => paint(v));
+  };
   const watcher = new ResizeObserver(() => resized(v));
   watcher.observe(v.canvas);
   const timer = setInterval(ask, ASK_MS);

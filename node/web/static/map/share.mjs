@@ -44,9 +44,15 @@ export function ownPlace() {
   return own[here.use] ?? receiver ?? own.device ?? own.typed;
 }
 
-/** Asks the node for its receiver and for the shares that go on. */
+let asked = 0;
+let taken = 0;
+
+/** Asks the node for its receiver and for the shares that go on; an answer to an earlier question comes too late. */
 export async function refreshShares() {
+  const mine = ++asked;
   const [receiver, list] = await Promise.allSettled([api.position(), api.liveShares()]);
+  if (mine < taken) return;
+  taken = mine;
   if (receiver.status === 'fulfilled') here.receiver = receiver.value;
   if (list.status === 'fulfilled') here.shares = list.value;
   if (!here.shares.some((s) => s.source === 'device')) unwatch();

@@ -138,7 +138,8 @@ async function send(c) {
   } catch (e) {
     c.again = false;
     const words = e.code === 'unreachable' ? t('error.unsure') : errorText(e);
-    if (e.status !== 401) replace(c.error, icon('warn'), h('span', words));
+    const settled = e.code === 'unreachable' && !c.draft.unsure; // the node's news of it was faster than these words
+    if (e.status !== 401 && !settled) replace(c.error, icon('warn'), h('span', words));
   }
   c.busy = false;
   show(c);

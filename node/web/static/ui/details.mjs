@@ -26,7 +26,7 @@ function known(id) {
 /** Opens the details of a message and keeps them true while they are open. */
 export function details(id) {
   const { body, close } = dialog(t('details.title'), { cls: 'sheet', onclose: () => off() });
-  const view = { id, why: null, error: null, asking: false, outcome: null };
+  const view = { id, why: null, error: null, asking: false, acting: false, outcome: null };
   const off = on(['thread', 'failures'], () => ask(view, body, close, true));
   ask(view, body, close);
 }
@@ -143,8 +143,11 @@ function rows(m) {
 
 function actions(view, m, body, close) {
   if (!canRetry(m) && !canRecall(m)) return null;
+  const disabled = view.acting;
   const run = (action, words) => async (e) => {
+    const { focus } = e.currentTarget.dataset;
     e.currentTarget.disabled = true;
+    view.acting = true;
     try {
       await act(action, m.id);
       view.outcome = words;
@@ -152,7 +155,9 @@ function actions(view, m, body, close) {
     } catch (error) {
       view.outcome = errorText(error);
     }
-    ask(view, body, close, true);
+    view.acting = false;
+    await ask(view, body, close, true);
+    if (!body.contains(document.activeElement)) body.querySelector(`[data-focus="${focus}"]`)?.focus(); // what is disabled loses it
   };
   if (view.confirm) {
     return h('div', { class: 'confirm', role: 'group', 'aria-label': t('details.recall') }, h('p', t('details.recall_ask')), h('div', { class: 'actions' },
@@ -160,10 +165,10 @@ function actions(view, m, body, close) {
       button(t('details.keep'), () => { view.confirm = false; paint(view, body, close); }, { 'data-focus': 'keep' })));
   }
   return h('div', { class: 'actions' },
-    canRetry(m) ? button(t('details.retry'), run('retry', t('details.retried')), { kind: 'primary', iconName: 'up', 'data-focus': 'retry' }) : null,
+    canRetry(m) ? button(t('details.retry'), run('retry', t('details.retried')), { kind: 'primary', iconName: 'up', disabled, 'data-focus': 'retry' }) : null,
     canRecall(m) ? button(t('details.recall'), () => {
       view.confirm = true;
       paint(view, body, close);
       body.querySelector('[data-focus="keep"]')?.focus();
-    }, { iconName: 'recalled', 'data-focus': 'recall' }) : null);
+    }, { iconName: 'recalled', disabled, 'data-focus': 'recall' }) : null);
 }

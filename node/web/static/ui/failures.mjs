@@ -12,9 +12,12 @@ let open = false;
 /** The bar that says how many messages cannot go on; hidden when there are none. */
 export function failuresBar() {
   const el = h('button', { type: 'button', class: 'failures-bar', id: 'failures-bar', hidden: true, onclick: stepThrough });
+  let shown = 0;
   const paint = () => {
     const n = stuck().length;
     el.hidden = n === 0;
+    if (n === shown) return; // what is made anew under a finger is not pressed
+    shown = n;
     if (n) replace(el, icon('warn'), h('span', { class: 'failures-words' }, t('failures.bar', { n })), h('span', { class: 'failures-go' }, t('failures.step')));
   };
   const leave = on(['failures', 'session'], paint);
@@ -27,7 +30,7 @@ export function stepThrough() {
   if (open) return;
   open = true;
   const { body, close } = dialog(t('failures.title'), { cls: 'sheet', onclose: () => { open = false; off(); } });
-  const view = { id: stuck()[0]?.id ?? null, index: 0, outcome: null };
+  const view = { id: stuck()[0]?.id ?? null, index: 0, outcome: null, acting: new Set() }; // acting: ids whose outcome is on its way
   const off = on('failures', () => paint(view, body, close));
   paint(view, body, close);
 }
@@ -52,7 +55,7 @@ function paint(view, body, close) {
     replace(body, outcome, h('p', { class: 'quiet', id: 'failures-position' }, t('failures.position', { i: view.index + 1, n: stuck().length })),
       card(m), buttons(view, m, body, close));
   }
-  (body.querySelector(`[data-focus="${CSS.escape(focus ?? '')}"]`) ?? body.querySelector('[data-focus="next"]') ?? body.querySelector('button'))?.focus();
+  (body.querySelector(`[data-focus="${CSS.escape(focus ?? '')}"]:not([disabled])`) ?? body.querySelector('[data-focus="next"]') ?? body.querySelector('button'))?.focus();
 }
 
 function card(m) {
@@ -67,14 +70,17 @@ function card(m) {
 }
 
 function buttons(view, m, body, close) {
+  const disabled = view.acting.has(m.id);
   const run = (action, words) => async (e) => {
     e.currentTarget.disabled = true;
+    view.acting.add(m.id);
     try {
       await act(action, m.id);
       view.outcome = `${nameText(m.to)}: ${words}`; // the next message may be on the screen already
     } catch (error) {
       view.outcome = errorText(error);
     }
+    view.acting.delete(m.id);
     announce(view.outcome);
     paint(view, body, close);
   };
@@ -91,11 +97,11 @@ function buttons(view, m, body, close) {
   };
   return [
     h('div', { class: 'actions' },
-      canRetry(m) ? button(t('details.retry'), run('retry', t('details.retried')), { kind: 'primary', iconName: 'up', 'data-focus': 'retry' }) : null,
-      canRecall(m) ? button(t('details.recall'), run('recall', t('details.recalled')), { iconName: 'recalled', 'data-focus': 'recall' }) : null,
+      canRetry(m) ? button(t('details.retry'), run('retry', t('details.retried')), { kind: 'primary', iconName: 'up', disabled, 'data-focus': 'retry' }) : null,
+      canRecall(m) ? button(t('details.recall'), run('recall', t('details.recalled')), { iconName: 'recalled', disabled, 'data-focus': 'recall' }) : null,
       m.state === 'expired' && m.text ? button(t('failures.again'), () => { writeAgain(m); act('dismiss', m.id).catch(() => {}); open(); }, { kind: 'primary', iconName: 'send', 'data-focus': 'again' }) : null,
       button(t('failures.open'), open, { iconName: 'chats', 'data-focus': 'open' }),
-      button(t('failures.dismiss'), run('dismiss', t('failures.dismissed')), { iconName: 'close', 'data-focus': 'dismiss' })),
+      button(t('failures.dismiss'), run('dismiss', t('failures.dismissed')), { iconName: 'close', disabled, 'data-focus': 'dismiss' })),
     stuck().length > 1 ? h('div', { class: 'actions steps' },
       button(t('failures.previous'), step(-1), { 'data-focus': 'previous' }), button(t('failures.next'), step(1), { 'data-focus': 'next' })) : null,
   ];

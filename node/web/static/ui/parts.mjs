@@ -63,7 +63,7 @@ export function expiryChip(m) {
   if (!m.expires || !Number.isFinite(until(m.expires)) || ['expired', 'recalled'].includes(m.state)) return null;
   const left = until(m.expires);
   const words = () => (until(m.expires) <= 0 ? t('message.expired') : t('message.expires', { span: span(until(m.expires)) }));
-  if (left < SOON) return h('span', { class: 'chip expiry soon' }, icon('expiry'), aged(m.expires, words));
+  if (left <= SOON) return h('span', { class: 'chip expiry soon' }, icon('expiry'), aged(m.expires, words));
   return h('span', { class: 'chip expiry', title: words() }, icon('expiry'), h('span', { class: 'vh' }, words()), h('span', { 'aria-hidden': 'true' }, aged(m.expires, () => span(until(m.expires)))));
 }
 

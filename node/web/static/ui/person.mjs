@@ -30,7 +30,7 @@ export function compareKey(id) {
   const u = known(id);
   if (!u) return;
   const { body } = dialog(t('key.title', { name: nameText(u) }), { cls: 'sheet', onclose: () => off() });
-  const view = { id, outcome: null };
+  const view = { id, outcome: null, acting: false };
   const off = on('users', () => paint(view, body));
   paint(view, body);
 }
@@ -57,21 +57,26 @@ function fingerprint(u, label) {
 }
 
 function actions(view, u, s, body) {
+  const disabled = view.acting;
   const say = (verified, words) => async (e) => {
+    const { focus } = e.currentTarget.dataset;
     e.currentTarget.disabled = true;
+    view.acting = true;
     try {
       await trust(u, verified);
       view.outcome = words;
     } catch (error) {
       view.outcome = errorText(error);
     }
+    view.acting = false;
     announce(view.outcome);
     paint(view, body);
+    if (!body.contains(document.activeElement)) body.querySelector(`[data-focus="${focus}"]`)?.focus(); // what is disabled loses it
   };
   return h('div', { class: 'actions' },
-    s === 'verified' ? button(t('key.untrust'), say(false, t('key.untrusted')), { 'data-focus': 'trust' })
-      : button(t('key.match'), say(true, t('key.matched')), { kind: 'primary', iconName: 'shield', 'data-focus': 'trust' }),
-    s === 'changed' ? button(t('key.noted'), say(false, t('key.noted_done')), { 'data-focus': 'noted' }) : null);
+    s === 'verified' ? button(t('key.untrust'), say(false, t('key.untrusted')), { disabled, 'data-focus': 'trust' })
+      : button(t('key.match'), say(true, t('key.matched')), { kind: 'primary', iconName: 'shield', disabled, 'data-focus': 'trust' }),
+    s === 'changed' ? button(t('key.noted'), say(false, t('key.noted_done')), { disabled, 'data-focus': 'noted' }) : null);
 }
 
 /** The notice over a conversation whose partner has another key than before. */

@@ -93,7 +93,7 @@ function parse(hash) {
   try {
     id = decodeURIComponent(raw ?? '');
   } catch { /* a broken address shows the list */ }
-  if (SCREENS[screen]) return { screen };
+  if (Object.hasOwn(SCREENS, screen)) return { screen };
   return id && (kind === 'c' || kind === 'u') ? { screen: 'chats', kind, id } : { screen: 'chats' };
 }
 
@@ -156,17 +156,18 @@ function nothing(route) {
 // ---- keys --------------------------------------------------------------------
 
 function bindings(s) {
-  const to = (hash) => () => { location.hash = hash; };
+  const visit = (hash) => { location.hash = hash; go(s); }; // at once, so that what it shows can take the focus
+  const to = (hash) => () => visit(hash);
   const search = () => {
     const own = s.screen?.search;
-    if (!own && s.route?.screen !== 'chats') location.hash = '#/chats';
     const input = own ?? s.list.search;
-    if (!own && s.el.classList.contains('deep') && !matchMedia('(min-width: 800px)').matches) location.hash = '#/chats';
-    setTimeout(() => { input.focus(); input.select(); }, 0); // after the address has taken effect
+    if (!own && (s.route?.screen !== 'chats' || (s.el.classList.contains('deep') && !matchMedia('(min-width: 800px)').matches))) visit('#/chats');
+    input.focus();
+    input.select();
   };
   return {
     '/': search, '?': help, 'g x': stepThrough,
-    'g c': () => { location.hash = '#/chats'; setTimeout(() => s.list.el.querySelector('.row')?.focus(), 0); },
+    'g c': () => { visit('#/chats'); s.list.el.querySelector('.row')?.focus(); },
     'g p': to('#/people'), 'g l': to('#/map'), 'g f': to('#/files'), 'g m': to('#/mesh'), 'g s': to('#/status'), 'g e': to('#/settings'),
     r: () => s.screen?.focus?.(), i: () => { const id = s.screen?.lastMessage?.(); if (id) details(id); },
     j: () => move(s, 1), k: () => move(s, -1), ArrowDown: (e) => arrow(s, e, 1), ArrowUp: (e) => arrow(s, e, -1), Escape: () => escape(s),
