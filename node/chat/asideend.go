@@ -46,8 +46,8 @@ func (s *Service) endOneAside(ctx context.Context, aside identity.UserID) error 
 		ops = append(ops, DeleteRow{User: aside, Msg: msg}, DeleteKV{Bucket: bucketChat, Key: p.Key})
 		ops = append(ops, s.unpinAll(ctx, msg)...)
 	}
-	for chunk := range slices.Chunk(ops, 2*asideBatch) {
-		if err := s.cfg.Store.Commit(ctx, chunk...); err != nil {
+	for part := range commits(ops) {
+		if err := s.cfg.Store.Commit(ctx, part...); err != nil {
 			return err
 		}
 	}

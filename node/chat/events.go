@@ -69,10 +69,16 @@ func (s *Session) raiseBy(ctx context.Context, r *record, st State, peers ...ide
 
 // raise moves the stored state forward.
 func (s *Session) raise(ctx context.Context, r *record, st State) error {
-	if was, ok := rank[r.State]; !ok || r.Gone || rank[st] <= was {
+	if was, ok := rank[r.State]; !ok || r.Gone || rank[st] <= was || r.sealedInVain() {
 		return nil
 	}
 	return s.setState(ctx, r, st, "")
+}
+
+// sealedInVain tells whether a message failed for how it is sealed, wherever
+// its bundle goes.
+func (r *record) sealedInVain() bool {
+	return r.State == StateFailed && (r.Fail == failUnarchived || r.Fail == failKeyChanged)
 }
 
 // purged: where one device reads, its purge is the receipt.
@@ -228,8 +234,8 @@ func (s *Session) Retry(ctx context.Context, id MessageID) (Message, error) {
 		if !r.Out || r.Synced || st != StateQueued && st != StateFailed && st != StateWaiting {
 			return errors.Join(ErrState, errors.New("chat: only what is queued or has failed can be tried again"))
 		}
-		if r.State == StateFailed && r.Fail == failUnarchived {
-			return s.reseal(ctx, r) // anew, with the archive
+		if r.sealedInVain() {
+			return s.reseal(ctx, r) // anew, with the archive, or for the new key
 		}
 		if r.State == StateFailed {
 			r.State, r.Fail = StateQueued, ""

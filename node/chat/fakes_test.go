@@ -128,6 +128,20 @@ type storeOf struct{ n *node }
 
 func rowKeyOf(u identity.UserID, m MessageID) string { return string(u[:]) + string(m[:]) }
 
+// indexBytes is what the real store would count.
+func indexBytes(ops []Op) (size int) {
+	for _, op := range ops {
+		size += 64
+		switch op := op.(type) {
+		case PutRow:
+			size += len(op.Row.Data)
+		case PutKV:
+			size += len(op.Bucket) + len(op.Key) + len(op.Value)
+		}
+	}
+	return size
+}
+
 func (s storeOf) Commit(_ context.Context, ops ...Op) error {
 	return s.n.locked(func() error {
 		if s.n.failing != nil {
@@ -135,6 +149,9 @@ func (s storeOf) Commit(_ context.Context, ops ...Op) error {
 		}
 		if len(ops) > 1024 {
 			return fmt.Errorf("test: %d ops in one commit", len(ops))
+		}
+		if size := indexBytes(ops); size > 256<<10 {
+			return fmt.Errorf("test: commit of %d bytes of index", size)
 		}
 		st := s.n.store
 		for _, op := range ops {

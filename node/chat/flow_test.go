@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -388,6 +389,35 @@ func TestManyArriveAtOnceInOrder(t *testing.T) {
 		p.settle()
 		p.db.wantTexts(p.alice, want...)
 	})
+}
+
+// What is written keeps to the store's limits, and nothing is left out or
+// changes places.
+func TestCommitsAreCut(t *testing.T) {
+	put := func(n int) Op { return PutKV{Bucket: bucketChat, Key: fmt.Sprint(n), Value: make([]byte, n)} }
+	for what, c := range map[string]struct {
+		sizes []int
+		want  []int
+	}{
+		"nothing":         {nil, nil},
+		"one":             {[]int{64 << 10}, []int{1}},
+		"one far too big": {[]int{1, 300 << 10, 1}, []int{1, 1, 1}},
+		"two that fit":    {[]int{60 << 10, 60 << 10}, []int{2}},
+		"and one more":    {[]int{60 << 10, 60 << 10, 60 << 10}, []int{2, 1}},
+		"many":            {make([]int, commitOps+1), []int{commitOps, 1}},
+	} {
+		var ops, back []Op
+		var got []int
+		for _, n := range c.sizes {
+			ops = append(ops, put(n))
+		}
+		for part := range commits(ops) {
+			got, back = append(got, len(part)), append(back, part...)
+		}
+		if !slices.Equal(got, c.want) || !reflect.DeepEqual(back, ops) {
+			t.Errorf("%s: %v, want %v", what, got, c.want)
+		}
+	}
 }
 
 func TestLimitsOfSending(t *testing.T) {

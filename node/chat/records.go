@@ -262,6 +262,48 @@ func (t *tx) conv(s *Session, peer identity.UserID) (ConversationID, *convRecord
 	return id, c
 }
 
+// What goes into one commit of the store, whose own limits are 1,024 ops and
+// 256 KiB of index.
+const (
+	commitOps   = 512
+	commitBytes = 128 << 10
+)
+
+// commits cuts what is to be written into commits, in order. What concerns one
+// message fits in one; of more, some may be written and the rest not, and is
+// then done again: arrived bundles are opened once more, receipts are taken once
+// more, a sweep goes on where it was.
+func commits(ops []Op) iter.Seq[[]Op] {
+	return func(yield func([]Op) bool) {
+		for len(ops) > 0 {
+			n, size := 0, 0
+			for n < min(len(ops), commitOps) {
+				size += opBytes(ops[n])
+				if n > 0 && size > commitBytes {
+					break
+				}
+				n++
+			}
+			if !yield(ops[:n]) {
+				return
+			}
+			ops = ops[n:]
+		}
+	}
+}
+
+// opBytes is about what an op takes in the store's index.
+func opBytes(op Op) int {
+	const around = 128 // keys of a row, and the store's own words
+	switch op := op.(type) {
+	case PutRow:
+		return around + len(op.Row.Data)
+	case PutKV:
+		return around + len(op.Bucket) + len(op.Key) + len(op.Value)
+	}
+	return around
+}
+
 // commitRows makes a tx durable in the store. The vault learns what is to be
 // shredded, and is not committed.
 func (s *Session) commitRows(ctx context.Context, t *tx) error {
@@ -271,8 +313,8 @@ func (s *Session) commitRows(ctx context.Context, t *tx) error {
 	if t.err != nil {
 		return t.err
 	}
-	if len(t.ops) > 0 {
-		if err := s.svc.cfg.Store.Commit(ctx, t.ops...); err != nil {
+	for part := range commits(t.ops) {
+		if err := s.svc.cfg.Store.Commit(ctx, part...); err != nil {
 			return fmt.Errorf("chat: commit: %w", err)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +48,7 @@ type Session struct {
 	refusing   []identity.UserID     // who else is in what was refused last
 	turnedAway map[bundle.ID]refusal // what was not let in because of the archive
 	unshown    bool                  // the prekeys could not be published; tried again soon
+	regrouped  bool                  // devices may have come or gone since the last look for stranded messages
 	tickets    ticks
 }
 
@@ -217,8 +217,8 @@ func (s *Session) watch(ctx context.Context) error {
 		remove = append(remove, t)
 		ops = append(ops, DeleteKV{Bucket: bucketWatch, Key: watchKey(s.user, t)})
 	}
-	for chunk := range slices.Chunk(ops, 500) {
-		if err := s.svc.cfg.Store.Commit(ctx, chunk...); err != nil {
+	for part := range commits(ops) {
+		if err := s.svc.cfg.Store.Commit(ctx, part...); err != nil {
 			return fmt.Errorf("write watched tags: %w", err)
 		}
 	}
@@ -275,6 +275,7 @@ func (s *Session) resume(ctx context.Context) {
 		return
 	}
 	defer s.mu.Unlock()
+	s.regrouped = true
 	s.meetPeople(ctx)
 	s.publishPrekeys(ctx)
 	s.sweepPurges(ctx)
@@ -375,6 +376,7 @@ func (s *Session) minute(ctx context.Context) {
 	}
 	s.showAgain(ctx)
 	s.retryPending(ctx)
+	s.freeStranded(ctx)
 	s.resumeUnsent(ctx)
 }
 
@@ -397,6 +399,7 @@ func (s *Session) rosterChanged(ctx context.Context) {
 		return
 	}
 	defer s.mu.Unlock()
+	s.regrouped = true
 	s.showAgain(ctx)
 	s.resumeUnsent(ctx)
 	if s.closed {

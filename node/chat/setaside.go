@@ -105,8 +105,10 @@ func (s *Service) move(ctx context.Context, prefix string, each func(Pair) ([]Op
 		if n == 0 {
 			return nil
 		}
-		if err := s.cfg.Store.Commit(ctx, ops...); err != nil {
-			return err
+		for part := range commits(ops) {
+			if err := s.cfg.Store.Commit(ctx, part...); err != nil {
+				return err
+			}
 		}
 	}
 }
@@ -125,8 +127,8 @@ func (s *Service) unwatch(ctx context.Context, user identity.UserID) error {
 		tags = append(tags, identity.Tag([]byte(p.Key[len(user):])))
 		ops = append(ops, DeleteKV{Bucket: bucketWatch, Key: p.Key})
 	}
-	for chunk := range slices.Chunk(ops, 500) {
-		if err := s.cfg.Store.Commit(ctx, chunk...); err != nil {
+	for part := range commits(ops) {
+		if err := s.cfg.Store.Commit(ctx, part...); err != nil {
 			return err
 		}
 	}

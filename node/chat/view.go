@@ -19,6 +19,7 @@ const (
 	failNoRoom  = "no_room"
 
 	failUnarchived = "archive_started"
+	failKeyChanged = "key_changed"
 )
 
 // count is how many devices of the recipient have the message, of how many.
@@ -166,6 +167,9 @@ func failReason(code, name string) Reason {
 	case failUnarchived:
 		return Reason{code, "it was written before this node knew that the network is archived, and is not delivered without the archive",
 			"retry it, then it is archived too; or recall it"}
+	case failKeyChanged:
+		return Reason{code, name + " has another key than the one that you compared, and nobody can open this any more",
+			"compare the new key, then retry: it is sealed for that one; or recall it"}
 	case failNoRoom:
 		return Reason{code, "too many conversations are open at once", "retry tomorrow, or recall what is no longer needed"}
 	}
