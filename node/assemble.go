@@ -81,8 +81,11 @@ func (n *Node) chatConfig(m *membership, blobs blobStore) chat.Config {
 	}
 }
 
-// limits bounds the agent below the store's own quota, which counts more for
-// each record.
+// limits bounds the agent to half of what the store may take, since on the disk
+// a bundle takes more than the agent charges for it: its record, and the room
+// of deleted ones that was not yet given back (store/tidy.go). What the agent
+// says is full is what people are told (storeShares). Of the room for files,
+// which take just their size, half is kept for the node's own.
 func (n *Node) limits() mesh.Limits {
 	return mesh.Limits{
 		Bytes: n.cfg.StoreLimit() / 2, BlobBytes: max(1, n.cfg.FilesLimit()/2), Ceiling: n.root.Preset().MaxDelay(),

@@ -123,6 +123,7 @@ var faults = map[string]func(t *testing.T){
 	"disk-below-floor": func(t *testing.T) {
 		expect(t, consult(t, onSmallDisk(t, "floor", "size=64m"), nil), "disk-below-floor", "256 MB")
 	},
+	"store-full": fullStore,
 	"disk-volatile": func(t *testing.T) {
 		expect(t, consult(t, onSmallDisk(t, "volatile", "size=64m"), nil), "disk-volatile", "tmpfs")
 	},

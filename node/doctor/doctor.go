@@ -61,8 +61,15 @@ type Running struct {
 	Core     Core
 	Position Position
 	Archives []Archive
+	Shares   []Share // of the store that are full
 	// TAKRefused counts connections to the TAK bridge that were turned away.
 	TAKRefused uint64
+}
+
+// Share is what content of one kind takes of the store.
+type Share struct {
+	Kind        string // bundles, relayed, files
+	Used, Limit uint64
 }
 
 // Position is what the node tells of its receiver.
@@ -105,7 +112,7 @@ func Examine(ctx context.Context, e Env) []Finding {
 	e = e.withDefaults()
 	out := []Finding{}
 	for _, check := range []func(context.Context, Env) []Finding{
-		checkFolder, checkConfig, checkClock, checkDisk, checkMemory, checkCPU, checkFiles,
+		checkFolder, checkConfig, checkClock, checkDisk, checkStore, checkMemory, checkCPU, checkFiles,
 		checkNode, checkPorts, checkFirewall, checkPage, checkMesh, checkPolicy, checkATAK, checkCalls, checkPosition, checkCore, checkArchive,
 	} {
 		out = append(out, check(ctx, e)...)

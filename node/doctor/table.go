@@ -40,6 +40,7 @@ var Kinds = []Kind{
 	{"disk-full", Fault, "The disk of {dir} is full: {free} free.", "Free space on it (`du -xsh /*`), or move the node's folder to a larger disk."},
 	{"disk-inodes", Fault, "The disk of {dir} has no room for more files, though it has {free} free.", "Delete small files on it, or make the file system anew with more inodes (`mkfs.ext4 -N`)."},
 	{"disk-below-floor", Fault, "The disk of {dir} has {free} free, less than the {floor} that are never used: new mail is refused.", "Free space on it, or lower store.free_floor_mb."},
+	{"store-full", Warning, "{what} take {used} of the {limit} they may: what finds no room is refused.", "Raise {key}, or bring the node near those its mail is for."},
 	{"disk-volatile", Fault, "{dir} lies in memory ({kind}): everything is lost when the power goes.", "Move the folder to a disk, a card or a stick and name it with --dir."},
 	{"disk-slow", Warning, "The disk of {dir} takes {time} to make {bytes} durable.", "Each message waits that long. Use a better card or a disk; see whether another program writes much (`iotop`)."},
 	{"port-busy", Fault, "{port} ({use}) is taken by {owner}.", "Stop that program, or change {key}."},
