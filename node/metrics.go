@@ -110,6 +110,7 @@ func (n *Node) health(ctx context.Context) api.Health {
 		n.coreHealth(&h)
 		h.Calls = n.calls.health()
 		h.Archives = n.archiveHealth()
+		h.Carry = n.lastCarry.Load()
 	}
 	return h
 }

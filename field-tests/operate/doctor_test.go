@@ -251,6 +251,7 @@ var faults = map[string]func(t *testing.T){
 var inside = []string{"clock-unset", "clock-unsynchronised", "memory-low", "page-certificate-expired", "page-certificate-address", "page-silent",
 	"atak-silent", "position-silent",
 	"core-pin", "core-refused", "core-full", "core-clock", "policy-past-date", "policy-conflict", "policy-behind",
+	"carry-full", "carry-damaged", // made by field-tests/carry as well
 	"archive-keys", "archive-behind", "archive-folder", "archive-full", "archive-broken"}
 
 func TestA20EveryFaultIsNamedWithItsCure(t *testing.T) {

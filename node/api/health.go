@@ -28,6 +28,7 @@ type Health struct {
 	UsersWaiting  int             `json:"users_waiting"` // bundles that wait for locked users
 	Calls         HealthCalls     `json:"calls"`
 	Core          HealthCore      `json:"core"`
+	Carry         *HealthCarry    `json:"carry,omitempty"`    // the last contact with a stick since the start
 	TAKRefused    uint64          `json:"tak_refused"`        // connections to the TAK bridge without a certificate that is good here
 	Archives      []HealthArchive `json:"archives,omitempty"` // of the readers that the configuration names
 }
@@ -42,6 +43,12 @@ type HealthArchive struct {
 	Records uint64    `json:"records"`
 	Folder  string    `json:"folder,omitempty"`
 	Seen    time.Time `json:"seen,omitzero"` // an archiver
+}
+
+// HealthCarry is how a contact with a stick ended.
+type HealthCarry struct {
+	Ended time.Time `json:"ended"`
+	CarryResult
 }
 
 // HealthQueue is what is held of one precedence.

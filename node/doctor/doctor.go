@@ -62,6 +62,7 @@ type Running struct {
 	Position Position
 	Archives []Archive
 	Shares   []Share // of the store that are full
+	Carry    Carry
 	// TAKRefused counts connections to the TAK bridge that were turned away.
 	TAKRefused uint64
 }
@@ -70,6 +71,12 @@ type Running struct {
 type Share struct {
 	Kind        string // bundles, relayed, files
 	Used, Limit uint64
+}
+
+// Carry is how the last contact with a stick ended; zero if there was none.
+type Carry struct {
+	Ended         time.Time
+	Full, Damaged bool
 }
 
 // Position is what the node tells of its receiver.
@@ -113,7 +120,7 @@ func Examine(ctx context.Context, e Env) []Finding {
 	out := []Finding{}
 	for _, check := range []func(context.Context, Env) []Finding{
 		checkFolder, checkConfig, checkClock, checkDisk, checkStore, checkMemory, checkCPU, checkFiles,
-		checkNode, checkPorts, checkFirewall, checkPage, checkMesh, checkPolicy, checkATAK, checkCalls, checkPosition, checkCore, checkArchive,
+		checkNode, checkPorts, checkFirewall, checkPage, checkMesh, checkPolicy, checkATAK, checkCalls, checkPosition, checkCore, checkArchive, checkCarry,
 	} {
 		out = append(out, check(ctx, e)...)
 	}

@@ -132,6 +132,9 @@ func (a *app) runningNode(ctx context.Context, dir string) doctor.Running {
 	r.Peers, r.Foreign, r.Last = h.PeersKnown, h.Foreign, h.ForeignLast
 	r.Core, r.TAKRefused = a.coreOf(ctx), h.TAKRefused
 	r.Position = a.receiverOf(ctx)
+	if h.Carry != nil {
+		r.Carry = doctor.Carry{Ended: h.Carry.Ended, Full: h.Carry.Full, Damaged: h.Carry.Damaged}
+	}
 	for _, s := range h.Store.Shares() {
 		if s.Full() {
 			r.Shares = append(r.Shares, doctor.Share{Kind: s.Kind, Used: s.Bytes, Limit: s.Limit})
