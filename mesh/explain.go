@@ -145,7 +145,7 @@ type Status struct {
 	Known, Held, Tombstones  int
 	Wanted                   int // refused for want of space
 	Bytes, OwnBytes, MaxByte int64
-	MaxRelayed               int64 // of bytes that are not own, but mail that is read here
+	MaxRelayed               int64 // of Bytes that are not OwnBytes; mail that is read here may exceed it
 	Blobs                    int
 	BlobBytes, MaxBlobBytes  int64
 	Links                    int

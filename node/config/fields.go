@@ -63,7 +63,8 @@ var Fields = []Field{
 		"Space for the parts of files, own and carried; carried ones are taken until\n" +
 			"half of it is used. 0 carries none."},
 	{"store.reserve_percent", "percent, 0 to 90",
-		"Share of store.limit_mb that only this node's own users may fill."},
+		"Share of the room for messages that is kept for this node's own users: what\n" +
+			"is only carried never fills it."},
 	{"store.free_floor_mb", "MB, 0 to 1000000",
 		"Space on the disk that is never used: below it new mail is refused."},
 
