@@ -55,9 +55,9 @@ var Fields = []Field{
 		"Where that is done, on the addresses where the page is served with TLS."},
 
 	{"store.limit_mb", "MB, 16 to 1000000",
-		"Space on the disk for messages carried and kept: they may fill half of it, the\n" +
-			"other half is for their index and for what was deleted and not yet cleared\n" +
-			"away. When it is full the neighbour with the largest share loses first; the\n" +
+		"Space on the disk, about, for messages carried and kept: they may fill half of\n" +
+			"it, the other half is for their index and for what was deleted and not yet\n" +
+			"cleared away. When it is full the neighbour with the largest share loses first; the\n" +
 			"node's own mail is never evicted."},
 	{"store.files_limit_mb", "MB, 0 to 100000000",
 		"Space for the parts of files, own and carried; carried ones are taken until\n" +
