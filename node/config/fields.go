@@ -57,8 +57,8 @@ var Fields = []Field{
 	{"store.limit_mb", "MB, 16 to 1000000",
 		"Space on the disk, about, for messages carried and kept: they may fill half of\n" +
 			"it, the other half is for their index and for what was deleted and not yet\n" +
-			"cleared away. When it is full the neighbour with the largest share loses first; the\n" +
-			"node's own mail is never evicted."},
+			"cleared away. When it is full the neighbour with the largest share loses\n" +
+			"first; the node's own mail is never evicted."},
 	{"store.files_limit_mb", "MB, 0 to 100000000",
 		"Space for the parts of files, own and carried; carried ones are taken until\n" +
 			"half of it is used. 0 carries none."},
