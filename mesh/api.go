@@ -128,7 +128,8 @@ func (PeerHeads) event()    {}
 
 // Limits bound the agent. The zero value of a field stands for its default.
 type Limits struct {
-	Bytes     int64         // of bundles in the store, all overheads guessed at 160 B each; default 256 MiB
+	Bytes     int64         // of bundles in the store, with RecordCost for each and for each purge record; default 256 MiB
+	Reserve   int           // per cent of Bytes that neighbours' bundles never take; default 30, below 0 for none
 	BlobBytes int64         // of leaves taken from neighbours; default 1 GiB
 	Known     int           // ids known, held or not; default 300,000
 	Ceiling   time.Duration // longest lifetime and custody, control objects excepted; default 30 days
@@ -155,6 +156,10 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Immediate.Bytes, 1_000_000)
 	def(&l.Priority.Bundles, 1200)
 	def(&l.Priority.Bytes, 8_000_000)
+	if l.Reserve == 0 {
+		l.Reserve = ownReserve
+	}
+	l.Reserve = max(l.Reserve, 0)
 	if l.Known == 0 {
 		l.Known = maxKnown
 	}

@@ -372,13 +372,13 @@ func (m *Machine) askWanted() {
 		var f wantFrame
 		for _, e := range list {
 			short := m.idx.short(e.id)
-			if l.wanted >= maxWanted || room < int64(e.size)+overhead {
+			if l.wanted >= maxWanted || room < int64(e.size)+RecordCost {
 				break
 			}
 			if m.avoided(l.peer, short) || !m.ask(l, short) {
 				continue
 			}
-			room -= int64(e.size) + overhead
+			room -= int64(e.size) + RecordCost
 			l.wanted++
 			f.Shorts = append(f.Shorts, short)
 		}

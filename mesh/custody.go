@@ -8,10 +8,13 @@ import (
 	"outrider/mesh/bundle"
 )
 
+// RecordCost is what a bundle is charged besides its payload, and a tombstone,
+// in bytes.
+const RecordCost = 256
+
 // What we chose about space; other nodes may choose otherwise.
 const (
-	overhead     = 160       // bytes charged for a bundle besides its payload, and for a tombstone
-	ownReserve   = 30        // per cent of the store that neighbours' bundles never take
+	ownReserve   = 30        // per cent of the store that neighbours' bundles never take, if nothing is configured
 	leastShare   = 25        // per cent of the rest that any one neighbour may take
 	maxVictims   = 1024      // candidates for eviction found by one scan
 	forgetMost   = 256       // entries forgotten at once when the index is full
@@ -31,12 +34,12 @@ type space struct {
 func (e *entry) cost() int64 {
 	switch e.state {
 	case pending, held:
-		return int64(e.size) + overhead
+		return int64(e.size) + RecordCost
 	case purging, purged:
 		if e.is(flagKept) {
-			return int64(e.size) + overhead
+			return int64(e.size) + RecordCost
 		}
-		return overhead
+		return RecordCost
 	}
 	return 0
 }
@@ -97,7 +100,10 @@ func (m *Machine) forgetPending(slot uint32) {
 	m.removeEntry(slot)
 }
 
-func (m *Machine) relayLimit() int64 { return m.lim.Bytes * (100 - ownReserve) / 100 }
+// ownSpace is what neighbours' bundles never take.
+func (m *Machine) ownSpace() int64 { return m.lim.Bytes * int64(m.lim.Reserve) / 100 }
+
+func (m *Machine) relayLimit() int64 { return m.lim.Bytes - m.ownSpace() }
 
 // share is what one neighbour may take of a limit.
 func (m *Machine) share(limit int64) int64 {
@@ -112,10 +118,10 @@ func (m *Machine) share(limit int64) int64 {
 
 // admitTomb finds room for the purge record of a bundle that takes none yet.
 func (m *Machine) admitTomb() grant {
-	if m.space.total+overhead <= m.lim.Bytes {
+	if m.space.total+RecordCost <= m.lim.Bytes {
 		return grant{}
 	}
-	return m.evict(overhead, bundle.Flash+1)
+	return m.evict(RecordCost, bundle.Flash+1)
 }
 
 // A grant is what admit decided: the bundles that must go in the same
@@ -134,7 +140,7 @@ func (m *Machine) admitOwn(need int64, served bundle.Precedence) grant {
 	if m.space.total+need <= m.lim.Bytes {
 		return grant{}
 	}
-	if m.space.own+need <= m.lim.Bytes*ownReserve/100 {
+	if m.space.own+need <= m.ownSpace() {
 		return m.evict(need, bundle.Flash+1)
 	}
 	return m.evict(need, served)

@@ -12,7 +12,7 @@ import (
 
 func TestFullNodeRefusesOwnMailAndEvictsNoneOfIt(t *testing.T) {
 	r := newRig(t)
-	a := r.node(1, func(c *mesh.Config) { c.Limits.Bytes = 10 * 1160 })
+	a := r.node(1, func(c *mesh.Config) { c.Limits.Bytes = 10 * (1000 + mesh.RecordCost) })
 	for i := range 10 {
 		if err := a.submit(msg(t, uint64(i), 1000, 0), mesh.SubmitOptions{}); err != nil {
 			t.Fatalf("bundle %d of 10: %v", i+1, err)
@@ -29,7 +29,7 @@ func TestFullNodeRefusesOwnMailAndEvictsNoneOfIt(t *testing.T) {
 func TestEvictionForHigherPrecedenceOnly(t *testing.T) {
 	r := newRig(t)
 	// Room for 10 relayed bundles of 1,000 B: 70 % of the limit.
-	relay := r.node(5, func(c *mesh.Config) { c.Limits.Bytes = 11700 * 100 / 70 })
+	relay := r.node(5, func(c *mesh.Config) { c.Limits.Bytes = 12660 * 100 / 70 })
 	a, b := r.node(1, nil), r.node(2, nil)
 	cutA := r.connect(a, relay, cla.LAN)
 	r.connect(b, relay, cla.LAN)
@@ -77,9 +77,30 @@ func TestEvictionForHigherPrecedenceOnly(t *testing.T) {
 	r.noLeaks()
 }
 
+// What neighbours may fill is what the node does not keep for its own.
+func TestReserveAsConfigured(t *testing.T) {
+	for reserve, want := range map[int]int{-1: 10, 0: 7, 40: 6, 90: 1} {
+		r := newRig(t)
+		relay := r.node(9, func(c *mesh.Config) {
+			c.Limits.Bytes, c.Limits.Reserve = 10*(1000+mesh.RecordCost), reserve
+		})
+		a := r.node(1, nil)
+		r.connect(a, relay, cla.LAN)
+		for i := range 12 {
+			if err := a.submit(msg(t, uint64(i), 1000, 0), mesh.SubmitOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.advance(time.Minute)
+		if st := relay.Status(r.now); st.Held != want || st.MaxRelayed != int64(want)*(1000+mesh.RecordCost) {
+			t.Errorf("with %d %% reserved %d bundles are held in %d bytes, want %d", reserve, st.Held, st.MaxRelayed, want)
+		}
+	}
+}
+
 func TestOneNeighbourCannotFillTheNode(t *testing.T) {
 	r := newRig(t)
-	relay := r.node(9, func(c *mesh.Config) { c.Limits.Bytes = 100 * 1160 })
+	relay := r.node(9, func(c *mesh.Config) { c.Limits.Bytes = 100 * (1000 + mesh.RecordCost) })
 	flooder := r.node(1, nil)
 	for i := byte(2); i < 8; i++ { // six more neighbours
 		r.connect(r.node(i, nil), relay, cla.LAN)
@@ -104,7 +125,7 @@ func TestOneNeighbourCannotFillTheNode(t *testing.T) {
 // bundles of lower precedence make room.
 func TestShareGivesWayToTheSameNeighboursFlash(t *testing.T) {
 	r := newRig(t)
-	relay := r.node(9, func(c *mesh.Config) { c.Limits.Bytes = 100 * 1160 })
+	relay := r.node(9, func(c *mesh.Config) { c.Limits.Bytes = 100 * (1000 + mesh.RecordCost) })
 	a := r.node(1, nil)
 	for i := byte(2); i < 6; i++ {
 		r.connect(r.node(i, nil), relay, cla.LAN)

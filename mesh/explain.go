@@ -145,6 +145,7 @@ type Status struct {
 	Known, Held, Tombstones  int
 	Wanted                   int // refused for want of space
 	Bytes, OwnBytes, MaxByte int64
+	MaxRelayed               int64 // of Bytes that are not OwnBytes; mail that is read here may exceed it
 	Blobs                    int
 	BlobBytes, MaxBlobBytes  int64
 	Links                    int
@@ -160,7 +161,7 @@ type Status struct {
 func (m *Machine) Status(now Time) Status {
 	m.now = max(m.now, now)
 	s := Status{
-		Time: m.now, Known: m.idx.len(), Bytes: m.space.total, OwnBytes: m.space.own, MaxByte: m.lim.Bytes,
+		Time: m.now, Known: m.idx.len(), Bytes: m.space.total, OwnBytes: m.space.own, MaxByte: m.lim.Bytes, MaxRelayed: m.relayLimit(),
 		Blobs: len(m.blobs.order), BlobBytes: m.blobs.used, MaxBlobBytes: m.lim.BlobBytes,
 		Links: m.readyLinks(), Put: len(m.later), Judging: len(m.judging), Partials: len(m.partials), LeafParts: m.blobs.parts, Root: m.currentRoot(), Counters: m.count,
 	}

@@ -45,7 +45,7 @@ func TestSubmitIsAnsweredAfterTheStore(t *testing.T) {
 	if err := a.submit(msg(t, 3, 100, 0), mesh.SubmitOptions{}); err == nil || errors.Is(err, mesh.ErrFull) {
 		t.Fatalf("submission to a broken store: %v", err)
 	}
-	if st := a.Status(r.now); st.Known != 1 || st.Bytes != 260 {
+	if st := a.Status(r.now); st.Known != 1 || st.Bytes != 100+mesh.RecordCost {
 		t.Fatalf("failed writes left traces: %+v", st)
 	}
 	r.noLeaks()

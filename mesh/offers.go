@@ -206,7 +206,7 @@ func (m *Machine) picks(l *link, short uint64) bool {
 		return false
 	}
 	e.has |= l.bit
-	if e.wanted() && m.freeKiB() > uint64(e.size+overhead)>>10 {
+	if e.wanted() && m.freeKiB() > uint64(e.size+RecordCost)>>10 {
 		return m.ask(l, short)
 	}
 	return false

@@ -93,7 +93,7 @@ func (m *Machine) purgeUnknown(r bundle.PurgeRecord, id bundle.ID, from *link, d
 		e.has = from.bit
 	}
 	g := m.admitTomb()
-	if g.refusal == "" && (m.idx.len() >= m.lim.Known && !m.forget() || from != nil && p.bytes+overhead > m.share(m.relayLimit())) {
+	if g.refusal == "" && (m.idx.len() >= m.lim.Known && !m.forget() || from != nil && p.bytes+RecordCost > m.share(m.relayLimit())) {
 		g.refusal = DropShare
 	}
 	if g.refusal != "" {

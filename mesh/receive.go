@@ -156,7 +156,7 @@ func (m *Machine) entryFor(a *arrival, v Judgement) (entry, Code) {
 }
 
 func (m *Machine) grantFor(a *arrival, e *entry) grant {
-	need := int64(e.size) + overhead
+	need := int64(e.size) + RecordCost
 	if a.own() {
 		return m.admitOwn(need, e.served())
 	}

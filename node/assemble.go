@@ -15,6 +15,7 @@ import (
 	"outrider/mesh/identity"
 	"outrider/node/chat"
 	"outrider/offline/roster"
+	"outrider/store"
 )
 
 // assemble makes the parts of a member node and gives each what it needs of
@@ -81,11 +82,22 @@ func (n *Node) chatConfig(m *membership, blobs blobStore) chat.Config {
 	}
 }
 
-// limits bounds the agent below the store's own quota, which counts more for
-// each record.
+// The agent charges for everything at least half of what the store does, so
+// with half of the store's limit it is the agent that refuses.
+const _ = uint(2*mesh.RecordCost - store.RecordCost)
+
+// limits bounds the agent to half of what the store may take, since on the disk
+// a bundle takes more than its bytes: its record, and the room of deleted ones
+// that was not yet given back (store/tidy.go). What the agent says is full is
+// what people are told (storeShares). Of the room for files, which take just
+// their size, half is kept for the node's own.
 func (n *Node) limits() mesh.Limits {
+	reserve := n.cfg.Store.ReservePercent
+	if reserve == 0 {
+		reserve = -1 // for the agent 0 is its default
+	}
 	return mesh.Limits{
-		Bytes: n.cfg.StoreLimit() / 2, BlobBytes: max(1, n.cfg.FilesLimit()/2), Ceiling: n.root.Preset().MaxDelay(),
+		Bytes: n.cfg.StoreLimit() / 2, Reserve: reserve, BlobBytes: max(1, n.cfg.FilesLimit()/2), Ceiling: n.root.Preset().MaxDelay(),
 	}
 }
 

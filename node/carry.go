@@ -58,6 +58,12 @@ func (c carrier) Carry(ctx context.Context, conn net.Conn, medium identity.NodeI
 	return nil
 }
 
+// Carried remembers how the stick was found, for the operator, until the next
+// contact or the end of the node.
+func (c carrier) Carried(r api.CarryResult) {
+	c.n.lastCarry.Store(&api.HealthCarry{Ended: c.n.clock.Now(), CarryResult: r})
+}
+
 // TakeRoot has nothing to take: the record is known.
 func (c carrier) TakeRoot(context.Context, []byte) error { return nil }
 
@@ -83,6 +89,8 @@ func (s rootSeeker) TakeRoot(ctx context.Context, raw []byte) error {
 	}
 	return ctx.Err()
 }
+
+func (s rootSeeker) Carried(api.CarryResult) {} // without a contact
 
 func (s rootSeeker) Carry(context.Context, net.Conn, identity.NodeID) error { return errEnrolling }
 

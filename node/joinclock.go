@@ -104,8 +104,12 @@ func (n *Node) warnings() (codes []string) {
 	case !n.clock.Trusted():
 		codes = append(codes, "clock_unconfirmed")
 	}
-	if n.agentStatus.get(n.agent.Status).AgeUncertain {
+	st := n.agentStatus.get(n.agent.Status)
+	if st.AgeUncertain {
 		codes = append(codes, "age_uncertain")
+	}
+	if n.storeFull(st) {
+		codes = append(codes, "store_full")
 	}
 	if m.Unverified != nil {
 		codes = append(codes, "join_unverified")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -109,6 +110,7 @@ func (n *Node) health(ctx context.Context) api.Health {
 		n.coreHealth(&h)
 		h.Calls = n.calls.health()
 		h.Archives = n.archiveHealth()
+		h.Carry = n.lastCarry.Load()
 	}
 	return h
 }
@@ -131,6 +133,7 @@ func (n *Node) agentHealth(h *api.Health) {
 		l.Contacts++
 		l.Waiting += nb.Queued
 	}
+	n.storeShares(st, &h.Store)
 	h.Counters = counts(st.Counters)
 	h.Crowded, h.Refused = n.links.TurnedAway()
 	h.Foreign, h.ForeignLast = n.gossip.Foreign()
@@ -178,10 +181,21 @@ func (n *Node) storeHealth(h *api.Health) {
 		n.log.Warn("the store does not tell its size", "err", err)
 		return
 	}
-	h.Store = api.HealthStore{
-		Bytes: st.Bytes, LimitBytes: st.MaxBytes, FileBytes: st.BlobBytes, FileLimit: st.MaxBlobBytes, IndexBytes: st.IndexBytes,
-		FreeBytes: st.FreeBytes, FloorBytes: h.Store.FloorBytes, Syncs: st.Syncs,
-	}
+	h.Store.IndexBytes, h.Store.FreeBytes, h.Store.Syncs = st.IndexBytes, st.FreeBytes, st.Syncs
+}
+
+// storeShares fills in how full the store is, by the limits that refuse what
+// finds no room. It asks no disk.
+func (n *Node) storeShares(st mesh.Status, h *api.HealthStore) {
+	h.Bytes, h.LimitBytes = uint64(st.Bytes), uint64(st.MaxByte)
+	h.RelayedBytes, h.RelayedLimit = uint64(st.Bytes-st.OwnBytes), uint64(st.MaxRelayed)
+	h.FileBytes, h.FileLimit = n.store.Blobs().Bytes(), uint64(n.cfg.FilesLimit())
+}
+
+func (n *Node) storeFull(st mesh.Status) bool {
+	var h api.HealthStore
+	n.storeShares(st, &h)
+	return slices.ContainsFunc(h.Shares(), api.StoreShare.Full)
 }
 
 // clockSources are what a clock may be believed by.

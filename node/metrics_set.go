@@ -97,11 +97,11 @@ func collectCounts(s *metrics.Set, c api.HealthCounts) {
 }
 
 func collectStore(s *metrics.Set, st api.HealthStore) {
-	s.Add("outrider_store_bytes", float64(st.Bytes), "bundles")
-	s.Add("outrider_store_bytes", float64(st.FileBytes), "files")
+	for _, share := range st.Shares() {
+		s.Add("outrider_store_bytes", float64(share.Bytes), share.Kind)
+		s.Add("outrider_store_limit_bytes", float64(share.Limit), share.Kind)
+	}
 	s.Add("outrider_store_bytes", float64(st.IndexBytes), "index")
-	s.Add("outrider_store_limit_bytes", float64(st.LimitBytes), "bundles")
-	s.Add("outrider_store_limit_bytes", float64(st.FileLimit), "files")
 	s.Add("outrider_store_free_bytes", float64(st.FreeBytes))
 	s.Add("outrider_store_free_floor_bytes", float64(st.FloorBytes))
 	s.Add("outrider_store_fsyncs_total", float64(st.Syncs))

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -65,6 +66,7 @@ type Node struct {
 
 	agentStatus recent[mesh.Status]
 	turnedAway  recent[[]crowd.Report]
+	lastCarry   atomic.Pointer[api.HealthCarry]
 
 	// Set once the root record is known.
 	root   *identity.RootRecord

@@ -312,6 +312,15 @@ func TestM01CarryRefused(t *testing.T) {
 	}
 	fails(alpha, filepath.Join(stick, "not-mounted"), "mounted")
 	fails(bravo, stick, "has not met its network")
+	if left, err := os.ReadDir(stick); err != nil || len(left) > 0 {
+		t.Errorf("a refused carry leaves %v on the stick, %v", left, err)
+	}
+	text := filepath.Join(t.TempDir(), "notes.txt")
+	if err := os.WriteFile(text, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fails(alpha, text, "not a directory", "name the folder")
+	fails(alpha, readOnly(t, stick), "read-only", "remount,rw")
 	carry(t, ctx, alpha, stick)
 	labels, err := filepath.Glob(filepath.Join(stick, "outrider-carry", "*", "label"))
 	if err != nil || len(labels) != 1 {
@@ -345,6 +354,47 @@ func TestM01CarryRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	carry(t, ctx, bravo, stick)
+	fails(alpha, readOnly(t, stick), "read-only", "remount,rw") // one that holds bundles
+
+	rot(t, onlyLog(t, stick), 100)
+	if c := carry(t, ctx, alpha, stick); c.Damaged == 0 {
+		t.Error("a rotten byte was not noticed")
+	}
+	finds(t, ctx, alpha, "carry-damaged", true)
+	finds(t, ctx, bravo, "carry-damaged", false)
+	carry(t, ctx, alpha, stick)
+	finds(t, ctx, alpha, "carry-damaged", false)
+}
+
+// readOnly is the same folder, mounted so that nothing in it can be written.
+func readOnly(t *testing.T, dir string) string {
+	t.Helper()
+	ro := t.TempDir()
+	if err := unix.Mount(dir, ro, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(ro, unix.MNT_DETACH) })
+	if err := unix.Mount("", ro, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
+		t.Fatal(err)
+	}
+	return ro
+}
+
+// finds asks a node's doctor whether it has a finding.
+func finds(t *testing.T, ctx context.Context, b *scenario.Box, id string, want bool) {
+	t.Helper()
+	out, err := b.CLI(ctx, "", "--json", "doctor") // ends with 10 for whatever it finds
+	var answer struct{ Findings []struct{ ID string } }
+	if jerr := json.Unmarshal([]byte(out), &answer); jerr != nil {
+		t.Fatalf("doctor printed %q: %v", out, err)
+	}
+	found := false
+	for _, f := range answer.Findings {
+		found = found || f.ID == id
+	}
+	if found != want {
+		t.Errorf("%s: %s is found: %v, want %v: %s", b.Name, id, found, want, out)
+	}
 }
 
 // TestM01CarryFull: the stick is full in the middle of a contact. The command
@@ -386,6 +436,7 @@ func TestM01CarryFull(t *testing.T) {
 		t.Fatalf("a full stick: %v", err)
 	}
 	t.Log(err)
+	finds(t, ctx, alpha, "carry-full", true)
 	if _, err := bravo.CLI(ctx, "", "carry", stick); err != nil && !strings.Contains(err.Error(), "full") {
 		t.Fatal(err)
 	}
@@ -405,6 +456,7 @@ func TestM01CarryFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	carry(t, ctx, alpha, stick)
+	finds(t, ctx, alpha, "carry-full", false)
 	carry(t, ctx, bravo, stick)
 	h := sha256.New()
 	err = scenario.Poll(ctx, "the file", func() (bool, error) {

@@ -132,6 +132,7 @@ var faults = map[string]func(t *testing.T){
 	"disk-below-floor": func(t *testing.T) {
 		expect(t, consult(t, onSmallDisk(t, "floor", "size=64m"), nil), "disk-below-floor", "256 MB")
 	},
+	"store-full": fullStore,
 	"disk-volatile": func(t *testing.T) {
 		expect(t, consult(t, onSmallDisk(t, "volatile", "size=64m"), nil), "disk-volatile", "tmpfs")
 	},
@@ -259,6 +260,7 @@ var faults = map[string]func(t *testing.T){
 var inside = []string{"clock-unset", "clock-unsynchronised", "memory-low", "page-certificate-expired", "page-certificate-address", "page-silent",
 	"atak-silent", "position-silent",
 	"core-pin", "core-refused", "core-full", "core-clock", "policy-past-date", "policy-conflict", "policy-behind",
+	"carry-full", "carry-damaged", // made by field-tests/carry as well
 	"archive-keys", "archive-behind", "archive-folder", "archive-full", "archive-broken"}
 
 func TestA20EveryFaultIsNamedWithItsCure(t *testing.T) {

@@ -25,6 +25,14 @@ type Carrier interface {
 	TakeRoot(ctx context.Context, raw []byte) error
 	// Carry is a contact; conn is the stick's. It returns when it has ended.
 	Carry(ctx context.Context, conn net.Conn, medium identity.NodeID) error
+	// Carried is told of a contact that ended well by whoever has the stick.
+	Carried(CarryResult)
+}
+
+// CarryResult is what was wrong with the stick of a contact.
+type CarryResult struct {
+	Full    bool `json:"full"`    // something found no room on it
+	Damaged bool `json:"damaged"` // part of what it held could not be read
 }
 
 // CarryTerms is what a stick's agent must know to take part.
@@ -73,6 +81,16 @@ func (s *Server) takeRoot(w http.ResponseWriter, r *http.Request) error {
 	if err := s.cfg.Carrier.TakeRoot(r.Context(), raw); err != nil {
 		return err
 	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (s *Server) carried(w http.ResponseWriter, r *http.Request) error {
+	var in CarryResult
+	if err := decodeJSON(r, &in); err != nil {
+		return err
+	}
+	s.cfg.Carrier.Carried(in)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

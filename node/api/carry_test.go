@@ -16,7 +16,12 @@ import (
 )
 
 // fakeCarrier says what it met on the stream it was given.
-type fakeCarrier struct{ rootless bool }
+type fakeCarrier struct {
+	rootless bool
+	results  *[]CarryResult
+}
+
+func (f fakeCarrier) Carried(r CarryResult) { *f.results = append(*f.results, r) }
 
 func (f fakeCarrier) CarryTerms() CarryTerms {
 	t := CarryTerms{Network: identity.NetworkID{5}, Root: []byte("root"), Salt: [16]byte{9}, Generation: 3, Ceiling: 3600e9}
@@ -45,7 +50,8 @@ func (f fakeCarrier) Carry(_ context.Context, conn net.Conn, medium identity.Nod
 // What is not a stick's request is refused with what is wrong, and none of it
 // is there for a browser.
 func TestM01CarryRefusals(t *testing.T) {
-	b := newBench(t, func(c *Config) { c.Carrier = fakeCarrier{} })
+	var results []CarryResult
+	b := newBench(t, func(c *Config) { c.Carrier = fakeCarrier{results: &results} })
 	b.page("GET", "/v1/carry", "").want(403, "operator_only")
 	b.page("POST", "/v1/carry", "").with("Upgrade", carryProtocol).want(403, "operator_only")
 	b.socket("POST", "/v1/carry", "").want(426, "upgrade")
@@ -54,6 +60,12 @@ func TestM01CarryRefusals(t *testing.T) {
 	b.socket("POST", "/v1/carry/root", "root").want(204, "")
 	b.socket("POST", "/v1/carry/root", "boot").want(400, "bad_request")
 	b.socket("POST", "/v1/carry/root", strings.Repeat("x", maxRootRecord+1)).want(413, "too_large")
+	b.page("POST", "/v1/carry/result", `{"full":true}`).want(403, "operator_only")
+	b.socket("POST", "/v1/carry/result", `{"full":1}`).want(400, "bad_request")
+	b.socket("POST", "/v1/carry/result", `{"full":true,"damaged":true}`).want(204, "")
+	if len(results) != 1 || !results[0].Full || !results[0].Damaged {
+		t.Errorf("the node was told %+v", results)
+	}
 	if w := b.socket("GET", "/v1/carry", "").want(200, ""); !strings.Contains(w.Body.String(), `"ceiling_s":3600`) || !strings.Contains(w.Body.String(), `"root":"`) {
 		t.Errorf("terms are %s", w.Body)
 	}

@@ -28,6 +28,7 @@ type Health struct {
 	UsersWaiting  int             `json:"users_waiting"` // bundles that wait for locked users
 	Calls         HealthCalls     `json:"calls"`
 	Core          HealthCore      `json:"core"`
+	Carry         *HealthCarry    `json:"carry,omitempty"`    // the last contact with a stick since the start
 	TAKRefused    uint64          `json:"tak_refused"`        // connections to the TAK bridge without a certificate that is good here
 	Archives      []HealthArchive `json:"archives,omitempty"` // of the readers that the configuration names
 }
@@ -42,6 +43,12 @@ type HealthArchive struct {
 	Records uint64    `json:"records"`
 	Folder  string    `json:"folder,omitempty"`
 	Seen    time.Time `json:"seen,omitzero"` // an archiver
+}
+
+// HealthCarry is how a contact with a stick ended.
+type HealthCarry struct {
+	Ended time.Time `json:"ended"`
+	CarryResult
 }
 
 // HealthQueue is what is held of one precedence.
@@ -63,16 +70,38 @@ type HealthLinks struct {
 	Received        uint64 `json:"received"`
 }
 
-// HealthStore is the store.
+// HealthStore is the store. Bytes and LimitBytes are those by which bundles
+// are refused: half of what the settings give the store on the disk.
 type HealthStore struct {
-	Bytes      uint64 `json:"bytes"`
-	LimitBytes uint64 `json:"limit_bytes"`
-	FileBytes  uint64 `json:"file_bytes"`
-	FileLimit  uint64 `json:"file_limit_bytes"`
-	IndexBytes uint64 `json:"index_bytes"`
-	FreeBytes  uint64 `json:"free_bytes"`
-	FloorBytes uint64 `json:"floor_bytes"`
-	Syncs      uint64 `json:"syncs"`
+	Bytes        uint64 `json:"bytes"`
+	LimitBytes   uint64 `json:"limit_bytes"`
+	RelayedBytes uint64 `json:"relayed_bytes"` // of Bytes, what came from neighbours
+	RelayedLimit uint64 `json:"relayed_limit_bytes"`
+	FileBytes    uint64 `json:"file_bytes"`
+	FileLimit    uint64 `json:"file_limit_bytes"`
+	IndexBytes   uint64 `json:"index_bytes"`
+	FreeBytes    uint64 `json:"free_bytes"`
+	FloorBytes   uint64 `json:"floor_bytes"`
+	Syncs        uint64 `json:"syncs"`
+}
+
+// StoreFullPercent is from where on a share of the store counts as full. The
+// alert OutriderStoreNearlyFull (node/dist/alerts.yml) has the same figure.
+const StoreFullPercent = 90
+
+// A StoreShare is what content of one kind takes of the store, and may take.
+type StoreShare struct {
+	Kind         string // bundles, relayed, files: a label of the metrics
+	Bytes, Limit uint64
+}
+
+// Full reports whether operators are to be told: soon, or already, what finds
+// no room is refused.
+func (s StoreShare) Full() bool { return s.Bytes > s.Limit/100*StoreFullPercent }
+
+// Shares lists what has a limit of its own.
+func (s HealthStore) Shares() []StoreShare {
+	return []StoreShare{{"bundles", s.Bytes, s.LimitBytes}, {"relayed", s.RelayedBytes, s.RelayedLimit}, {"files", s.FileBytes, s.FileLimit}}
 }
 
 // HealthClock is what is believed of the time.

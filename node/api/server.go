@@ -153,6 +153,7 @@ func (s *Server) routes() *http.ServeMux {
 		s.route(m, "GET /v1/carry", s.operator(s.carryTerms))
 		s.route(m, "POST /v1/carry", s.operator(s.carry))
 		s.route(m, "POST /v1/carry/root", s.operator(s.takeRoot))
+		s.route(m, "POST /v1/carry/result", s.operator(s.carried))
 	}
 	if s.cfg.Door != nil {
 		s.route(m, "GET /v1/page", s.operator(s.pageInfo))

@@ -20,6 +20,7 @@ var knownWarnings = []warning{
 	{"join_unverified", "this node joined while its clock was not confirmed; the link's validity is checked when it is", "connect GPS or NTP, or ask the admin for outrider admit accept"},
 	{"join_void", "the join link of this node had ended when it was used, so it speaks to nobody", "ask the admin for a new link, then outrider join; what is stored here is kept"},
 	{"node_ends", "this node's certificate ends within 30 days", "ask the admin for outrider admit renew, and meet any node afterwards"},
+	{"store_full", "this node's store is more than 90 % full; mail and files that find no room are refused", "outrider doctor tells what fills it; raise the limit below [store], or bring the node near those its mail is for"},
 	{"user_ends", "the certificate of a user of this node ends within 30 days", "ask the admin for outrider admit renew, and meet any node afterwards"},
 }
 

@@ -55,12 +55,16 @@ var Fields = []Field{
 		"Where that is done, on the addresses where the page is served with TLS."},
 
 	{"store.limit_mb", "MB, 16 to 1000000",
-		"Space for messages carried and kept. When it is full the neighbour with the\n" +
-			"largest share loses first; the node's own mail is never evicted."},
+		"Space on the disk, about, for messages carried and kept: they may fill half of\n" +
+			"it, the other half is for their index and for what was deleted and not yet\n" +
+			"cleared away. When it is full the neighbour with the largest share loses\n" +
+			"first; the node's own mail is never evicted."},
 	{"store.files_limit_mb", "MB, 0 to 100000000",
-		"Space for the parts of files, own and carried. 0 carries none."},
+		"Space for the parts of files, own and carried; carried ones are taken until\n" +
+			"half of it is used. 0 carries none."},
 	{"store.reserve_percent", "percent, 0 to 90",
-		"Share of store.limit_mb that only this node's own users may fill."},
+		"Share of the room for messages that is kept for this node's own users: what\n" +
+			"is only carried never fills it."},
 	{"store.free_floor_mb", "MB, 0 to 1000000",
 		"Space on the disk that is never used: below it new mail is refused."},
 

@@ -61,8 +61,22 @@ type Running struct {
 	Core     Core
 	Position Position
 	Archives []Archive
+	Shares   []Share // of the store that are full
+	Carry    Carry
 	// TAKRefused counts connections to the TAK bridge that were turned away.
 	TAKRefused uint64
+}
+
+// Share is what content of one kind takes of the store.
+type Share struct {
+	Kind        string // bundles, relayed, files
+	Used, Limit uint64
+}
+
+// Carry is how the last contact with a stick ended; zero if there was none.
+type Carry struct {
+	Ended         time.Time
+	Full, Damaged bool
 }
 
 // Position is what the node tells of its receiver.
@@ -105,8 +119,8 @@ func Examine(ctx context.Context, e Env) []Finding {
 	e = e.withDefaults()
 	out := []Finding{}
 	for _, check := range []func(context.Context, Env) []Finding{
-		checkFolder, checkConfig, checkClock, checkDisk, checkMemory, checkCPU, checkFiles,
-		checkNode, checkPorts, checkFirewall, checkPage, checkMesh, checkPolicy, checkATAK, checkCalls, checkPosition, checkCore, checkArchive,
+		checkFolder, checkConfig, checkClock, checkDisk, checkStore, checkMemory, checkCPU, checkFiles,
+		checkNode, checkPorts, checkFirewall, checkPage, checkMesh, checkPolicy, checkATAK, checkCalls, checkPosition, checkCore, checkArchive, checkCarry,
 	} {
 		out = append(out, check(ctx, e)...)
 	}

@@ -30,8 +30,8 @@ var Table = []Metric{
 	{"outrider_mesh_strangers_refused_total", Counter, []string{"reason"}, "Inbound connections that did not become links: crowded (no place at the door) or refused (not admitted)."},
 	{"outrider_gossip_foreign_total", Counter, nil, "Gossip that no key of this network opens: another network, an old key, or noise."},
 
-	{"outrider_store_bytes", Gauge, []string{"kind"}, "Space used, in bytes: bundles (counted against the limit), files, index."},
-	{"outrider_store_limit_bytes", Gauge, []string{"kind"}, "Limits of store.limit_mb (bundles) and store.files_limit_mb (files), in bytes."},
+	{"outrider_store_bytes", Gauge, []string{"kind"}, "Space used, in bytes: bundles, relayed (those of them that came from neighbours), files, index."},
+	{"outrider_store_limit_bytes", Gauge, []string{"kind"}, "Where what finds no room is refused, in bytes: bundles (half of store.limit_mb), relayed (the share of that which neighbours may fill), files (store.files_limit_mb)."},
 	{"outrider_store_free_bytes", Gauge, nil, "Free space on the store's disk, in bytes."},
 	{"outrider_store_free_floor_bytes", Gauge, nil, "Space on the disk that is never used (store.free_floor_mb), in bytes."},
 	{"outrider_store_fsyncs_total", Counter, nil, "Times the store made the disk sync."},

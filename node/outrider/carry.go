@@ -13,9 +13,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"outrider/mesh/identity"
@@ -63,6 +65,15 @@ func (a *app) carry(ctx context.Context, folder string) error {
 	if err != nil {
 		return err
 	}
+	if terms.Root == nil { // a stick that knows nothing either is left as it is
+		made, err := carry.Made(folder, terms.Network)
+		if err != nil {
+			return carryFailure(folder, err)
+		}
+		if !made {
+			return errNoRoot
+		}
+	}
 	m, err := carry.Open(folder, terms.Network)
 	if err != nil {
 		return carryFailure(folder, err)
@@ -71,6 +82,7 @@ func (a *app) carry(ctx context.Context, folder string) error {
 		return errors.Join(carryFailure(folder, err), m.Close())
 	}
 	result, err := c.carryContact(ctx, m, terms, a.carryProgress())
+	full := result.Full || m.Full()
 	out := carried{
 		Medium: m.ID().String(), Took: result.Took, Gave: result.Gave, Held: result.Held, Bytes: result.Bytes, Complete: result.Complete,
 		Damaged: m.Damage().Frames,
@@ -78,6 +90,8 @@ func (a *app) carry(ctx context.Context, folder string) error {
 	if err := errors.Join(err, m.Close()); err != nil {
 		return carryFailure(folder, err)
 	}
+	// For the doctor. The carry is over and good without it.
+	_, _ = c.call(ctx, http.MethodPost, "/v1/carry/result", api.CarryResult{Full: full, Damaged: m.Damage() != (carry.Damage{})}, nil)
 	if a.json {
 		return a.emit(out)
 	}
@@ -85,7 +99,7 @@ func (a *app) carry(ctx context.Context, folder string) error {
 	if d := m.Damage(); d != (carry.Damage{}) {
 		a.printf("The stick lost %d entries and %s since it was used last. Check it, and carry with another one too.\n", d.Frames, bytesText(d.Bytes))
 	}
-	if result.Full || m.Full() {
+	if full {
 		return &failure{exit: exitBusy, code: "medium_full", message: "the stick is full: not everything found room on it",
 			hint: "what crossed is safe; make room on the stick, or carry again once others have taken what is theirs", next: "outrider carry " + folder}
 	}
@@ -114,6 +128,8 @@ var carryFailures = []struct {
 	code, hint string
 }{
 	{fs.ErrNotExist, exitMissing, "no_folder", "is the stick mounted? The folder must exist"},
+	{unix.ENOTDIR, exitMissing, "not_a_folder", "name the folder where the stick is mounted"},
+	{unix.EROFS, exitSetup, "read_only", "the stick takes nothing, and a carry writes down what was taken: move its switch, or mount it for writing (mount -o remount,rw FOLDER); one that turned read-only by itself needs fsck first, or copy its folder " + carry.Folder + " to another stick"},
 	{fs.ErrPermission, exitSetup, "no_permission", "the stick must be writable for you"},
 	{carry.ErrForeign, exitConflict, "foreign_medium", "use another folder of the stick for this network"},
 	{carry.ErrNotMedium, exitSetup, "not_medium", "rename its folder " + carry.Folder + " and begin anew; what it held is still at the nodes that gave it"},
@@ -122,10 +138,11 @@ var carryFailures = []struct {
 	{carry.ErrBroken, exitSetup, "medium_failed", "take it out, put it in again and repeat; nothing that was acknowledged is lost"},
 }
 
+// carryFailure says what to do about an error of the stick.
 func carryFailure(folder string, err error) error {
 	for _, f := range carryFailures {
 		if errors.Is(err, f.is) {
-			return &failure{exit: f.exit, code: f.code, message: fmt.Sprintf("carry %s: %v", folder, err), hint: f.hint}
+			return &failure{exit: f.exit, code: f.code, message: fmt.Sprintf("carry %s: %s", folder, strings.TrimPrefix(err.Error(), "carry: ")), hint: f.hint}
 		}
 	}
 	return err
@@ -160,6 +177,9 @@ func (c *client) carryTerms(ctx context.Context) (t api.CarryTerms, err error) {
 	}, nil
 }
 
+var errNoRoot error = &failure{exit: exitConflict, code: "no_root", message: "the node has not met its network yet, and the stick does not know it either",
+	hint: "carry with a stick that was at a node of the network, or let the node meet one"}
+
 // exchangeRoot lets the network's root record travel: a node that has joined
 // and met nobody learns it from the stick, and is then asked again.
 func (c *client) exchangeRoot(ctx context.Context, m *carry.Medium, t api.CarryTerms) (api.CarryTerms, error) {
@@ -168,8 +188,7 @@ func (c *client) exchangeRoot(ctx context.Context, m *carry.Medium, t api.CarryT
 	}
 	root := m.Root()
 	if root == nil {
-		return t, &failure{exit: exitConflict, code: "no_root", message: "the node has not met its network yet, and the stick does not know it either",
-			hint: "carry with a stick that was at a node of the network, or let the node meet one"}
+		return t, errNoRoot
 	}
 	resp, err := c.request(ctx, http.MethodPost, "/v1/carry/root", "application/octet-stream", bytes.NewReader(root), int64(len(root)))
 	if err != nil {

@@ -132,6 +132,14 @@ func (a *app) runningNode(ctx context.Context, dir string) doctor.Running {
 	r.Peers, r.Foreign, r.Last = h.PeersKnown, h.Foreign, h.ForeignLast
 	r.Core, r.TAKRefused = a.coreOf(ctx), h.TAKRefused
 	r.Position = a.receiverOf(ctx)
+	if h.Carry != nil {
+		r.Carry = doctor.Carry{Ended: h.Carry.Ended, Full: h.Carry.Full, Damaged: h.Carry.Damaged}
+	}
+	for _, s := range h.Store.Shares() {
+		if s.Full() {
+			r.Shares = append(r.Shares, doctor.Share{Kind: s.Kind, Used: s.Bytes, Limit: s.Limit})
+		}
+	}
 	for _, h := range h.Archives {
 		r.Archives = append(r.Archives, doctor.Archive{Reader: h.Reader, Keys: h.Keys, Here: h.Here, Waiting: h.Waiting, Oldest: h.Oldest, Folder: h.Folder, Seen: h.Seen})
 	}

@@ -106,7 +106,8 @@ type Purge struct {
 	raw    []byte
 }
 
-// Damage counts what a medium lost since it was opened last.
+// Damage counts what a medium lost since it was opened last, and before that
+// if there was no room to tidy it away.
 type Damage struct {
 	Frames int   // transactions that do not check
 	Bytes  int64 // of the log that could not be read at all

@@ -84,11 +84,31 @@ type proofKey struct {
 	group int
 }
 
+func folderOf(dir string, network identity.NetworkID) string {
+	return filepath.Join(dir, Folder, network.String()[:16])
+}
+
+// Made reports whether there is a carry folder of a network below dir, which
+// must exist.
+func Made(dir string, network identity.NetworkID) (bool, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return false, fmt.Errorf("carry: open: %w", err)
+	}
+	_, err := os.Stat(folderOf(dir, network))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("carry: open: %w", err)
+	}
+	return true, nil
+}
+
 // Open opens the carry folder of a network below dir, the root of a stick or
 // any folder, and makes one if there is none. What does not check is left out
 // and counted in Damage.
 func Open(dir string, network identity.NetworkID) (_ *Medium, err error) {
-	m := &Medium{dir: filepath.Join(dir, Folder, network.String()[:16]), state: newState(), logs: map[uint32]*os.File{}, sizes: map[uint32]int64{}}
+	m := &Medium{dir: folderOf(dir, network), state: newState(), logs: map[uint32]*os.File{}, sizes: map[uint32]int64{}}
 	if _, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("carry: open: %w", err) // never make the mount point of a stick that is not in
 	}

@@ -1,6 +1,7 @@
 package carry
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,7 +15,10 @@ const tidyBatch = 1 << 20
 
 // tidy replaces the logs by one that says the same, when more than half of
 // them is dead or some of it is damaged, and removes leaves nobody names. The
-// old logs go when the new one is whole; a cut in between leaves either.
+// old logs go when the new one is whole; a cut in between leaves either. A
+// medium with no room for the new one stays as it was: what is good can be
+// read, what fits can be written, and the damage is there to be mended next
+// time.
 func (m *Medium) tidy() error {
 	if err := m.sweepParts(); err != nil {
 		return err
@@ -27,19 +31,48 @@ func (m *Medium) tidy() error {
 	if dead := size - m.state.live; !damaged && (dead < tidyFrom || dead < m.state.live) {
 		return nil
 	}
-	if err := m.replace(); err != nil {
-		if !damaged && m.broken == nil {
-			return m.removeLog(m.newest) // no space for it: as it was is good enough
-		}
-		return err
+	err := m.replace()
+	if errors.Is(err, ErrFull) {
+		m.full, m.broken = false, nil // said of the new log alone; nobody's bundle was refused
+		return nil
 	}
-	return nil
+	if !damaged && m.broken == nil {
+		return nil // as it was is good enough
+	}
+	return err
 }
 
-// replace writes the state into a new log, then deletes the others.
+// replace writes the state into a new log, then deletes the others. If that
+// fails they stay, and the new one goes.
 func (m *Medium) replace() error {
+	was := m.newest
+	next, err := m.writeState()
+	if err == nil {
+		return m.adopt(next)
+	}
+	if m.newest != was {
+		err = errors.Join(err, m.removeLog(m.newest))
+	}
+	return err
+}
+
+// adopt goes over to the state in the newest log, and deletes the others.
+func (m *Medium) adopt(next *state) error {
+	m.state = next
+	for n := range m.logs {
+		if n < m.newest {
+			if err := m.removeLog(n); err != nil {
+				return err
+			}
+		}
+	}
+	return m.syncDir()
+}
+
+// writeState writes the state into a new log, and returns it as it lies there.
+func (m *Medium) writeState() (*state, error) {
 	if err := m.newLog(); err != nil {
-		return err
+		return nil, err
 	}
 	next, number := newState(), m.newest
 	var batch []Op
@@ -69,28 +102,20 @@ func (m *Medium) replace() error {
 	}
 	batch = append(batch, Op{Kind: kindBase})
 	if err := flush(); err != nil {
-		return err
+		return nil, err
 	}
 	if err := m.rewrite(put); err != nil {
-		return err
+		return nil, err
 	}
 	batch = append(batch, Op{Kind: kindBaseEnd})
 	if err := flush(); err != nil {
-		return err
+		return nil, err
 	}
 	if err := m.logs[number].Sync(); err != nil {
 		m.broken = ErrBroken
-		return m.failure(err)
+		return nil, m.failure(err)
 	}
-	m.state = next
-	for n := range m.logs {
-		if n < number {
-			if err := m.removeLog(n); err != nil {
-				return err
-			}
-		}
-	}
-	return m.syncDir()
+	return next, nil
 }
 
 // rewrite puts everything the state has. What cannot be read is left out.

@@ -415,6 +415,8 @@ export default {
   'warn.join_void.todo': 'Bitten Sie einen Administrator um einen neuen Link und treten Sie am Knoten damit bei. Was hier gespeichert ist, bleibt.',
   'warn.node_ends': 'Das Zertifikat dieses Knotens läuft binnen 30 Tagen ab.',
   'warn.node_ends.todo': 'Bitten Sie einen Administrator, es zu erneuern, und treffen Sie danach irgendeinen Knoten des Netzwerks.',
+  'warn.store_full': 'Der Speicher dieses Knotens ist zu mehr als 90 % voll. Nachrichten und Dateien, die keinen Platz finden, werden abgewiesen.',
+  'warn.store_full.todo': 'Bringen Sie den Knoten in die Nähe derer, für die seine Post ist, oder bitten Sie seinen Betreiber um mehr Platz für den Speicher.',
   'warn.user_ends': 'Das Zertifikat eines Benutzers dieses Knotens läuft binnen 30 Tagen ab.',
   'warn.user_ends.todo': 'Bitten Sie einen Administrator, es zu erneuern, und treffen Sie danach irgendeinen Knoten des Netzwerks.',
 

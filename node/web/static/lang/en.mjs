@@ -416,6 +416,8 @@ export default {
   'warn.join_void.todo': 'Ask an administrator for a new link and join with it on the node. What is stored here is kept.',
   'warn.node_ends': 'This node’s certificate ends within 30 days.',
   'warn.node_ends.todo': 'Ask an administrator to renew it, and meet any node of the network afterwards.',
+  'warn.store_full': 'This node’s store is more than 90 % full. Messages and files that find no room are refused.',
+  'warn.store_full.todo': 'Bring the node near those its mail is for, or ask whoever runs it to give the store more room.',
   'warn.user_ends': 'The certificate of a user of this node ends within 30 days.',
   'warn.user_ends.todo': 'Ask an administrator to renew it, and meet any node of the network afterwards.',
 
