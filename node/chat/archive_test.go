@@ -292,6 +292,24 @@ func TestK01SecretReaderIsRefused(t *testing.T) {
 	})
 }
 
+// TestK09EntrySaysWhatVouchedForTheClock of the reader's node when it came.
+func TestK09EntrySaysWhatVouchedForTheClock(t *testing.T) {
+	archived(t, func(t *testing.T, p *pair, dk *device) {
+		p.nameEverywhere(dk.user)
+		p.da.text(p.bob, "by a time that an admin signed")
+		p.settle()
+		dk.node.mu.Lock()
+		dk.node.untrusted = true
+		dk.node.mu.Unlock()
+		p.da.text(p.bob, "by nothing")
+		p.settle()
+		es := dk.queue(t)
+		if len(es) != 2 || es[0].Clock != ClockPeer || es[1].Clock != ClockUnsynced {
+			t.Errorf("%+v", es)
+		}
+	})
+}
+
 // TestK01NothingGoesWithoutTheReadersKeys: it waits, says so, and goes.
 func TestK01NothingGoesWithoutTheReadersKeys(t *testing.T) {
 	archived(t, func(t *testing.T, p *pair, dk *device) {

@@ -9,6 +9,15 @@ import (
 // count as right.
 const agreement = time.Hour
 
+// A Voucher says what a clock is trusted for. The later ones are better.
+type Voucher uint8
+
+const (
+	VouchedNot   Voucher = iota // nothing has confirmed it
+	VouchedAdmin                // a time that an admin signed agrees with it
+	VouchedTime                 // NTP or GPS
+)
+
 // A Clock is the node's clock for certificates (crypto.md 3.2): never earlier
 // than a floor that only ever rises, through times that admins signed and
 // through GPS or NTP, and that moves on with the time that has passed. What
@@ -16,10 +25,10 @@ const agreement = time.Hour
 type Clock struct {
 	now func() time.Time
 
-	mu      sync.Mutex
-	floor   time.Time // no earlier than this ...
-	mark    time.Time // ... when now() said this
-	trusted bool
+	mu    sync.Mutex
+	floor time.Time // no earlier than this ...
+	mark  time.Time // ... when now() said this
+	by    Voucher
 }
 
 // NewClock returns a clock over now, with the floor kept from the last run.
@@ -57,10 +66,14 @@ func (c *Clock) Lowest() time.Time {
 }
 
 // Trusted reports whether the time was confirmed since the clock was made.
-func (c *Clock) Trusted() bool {
+func (c *Clock) Trusted() bool { return c.VouchedBy() != VouchedNot }
+
+// VouchedBy returns the best of what has confirmed the time since the clock was
+// made.
+func (c *Clock) VouchedBy() Voucher {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.trusted
+	return c.by
 }
 
 // Suspect reports whether the local clock stands below the floor, which is
@@ -84,7 +97,9 @@ func (c *Clock) Observe(signed time.Time) {
 	if signed.After(lowest) {
 		c.raise(signed)
 	}
-	c.trusted = c.trusted || now.Sub(signed).Abs() <= agreement
+	if now.Sub(signed).Abs() <= agreement {
+		c.by = max(c.by, VouchedAdmin)
+	}
 }
 
 // Confirm takes a time from GPS or NTP. If the local clock agrees with it the
@@ -98,7 +113,9 @@ func (c *Clock) Confirm(t time.Time) (agrees bool) {
 		c.raise(t)
 	}
 	agrees = now.Sub(t).Abs() <= agreement
-	c.trusted = c.trusted || !now.After(t.Add(agreement))
+	if !now.After(t.Add(agreement)) {
+		c.by = VouchedTime
+	}
 	return agrees
 }
 
@@ -117,7 +134,7 @@ func (c *Clock) Floor() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now, lowest := c.read()
-	if c.trusted && now.After(lowest) {
+	if c.by != VouchedNot && now.After(lowest) {
 		return now.UTC()
 	}
 	return lowest.UTC()

@@ -71,6 +71,30 @@ func TestClockAgreement(t *testing.T) {
 	}
 }
 
+// TestClockRemembersWhoVouched: the best of them, and none that it did not
+// agree with.
+func TestClockRemembersWhoVouched(t *testing.T) {
+	wall := epoch
+	c := NewClock(func() time.Time { return wall }, epoch.Add(-time.Hour))
+	want := func(after string, by Voucher) {
+		t.Helper()
+		if c.VouchedBy() != by || c.Trusted() != (by != VouchedNot) {
+			t.Errorf("after %s: vouched for by %d, trusted %v", after, c.VouchedBy(), c.Trusted())
+		}
+	}
+	want("its making", VouchedNot)
+	c.Observe(epoch.Add(-2 * agreement))
+	want("an admin's time of long ago", VouchedNot)
+	c.Confirm(epoch.Add(-2 * agreement))
+	want("a GPS time far behind", VouchedNot)
+	c.Observe(epoch)
+	want("an admin's time", VouchedAdmin)
+	c.Vouch()
+	want("NTP", VouchedTime)
+	c.Observe(epoch)
+	want("another time of an admin", VouchedTime)
+}
+
 // TestClockIsMonotonic: with the real clock of the bubble, elapsed time moves
 // the floor.
 func TestClockIsMonotonic(t *testing.T) {
