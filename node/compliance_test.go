@@ -10,6 +10,7 @@ import (
 	"outrider/mesh/envelope"
 	"outrider/mesh/identity"
 	"outrider/node/chat"
+	"outrider/offline/compliance"
 	"outrider/offline/roster"
 )
 
@@ -171,6 +172,21 @@ func TestK09RecordsOfEntries(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", g, w)
 			}
 		})
+	}
+}
+
+// TestK09ParticipantsAreMapped: a start's hashes are those of the names that an
+// export puts beside them, and no end has any.
+func TestK09ParticipantsAreMapped(t *testing.T) {
+	rs := theScribe.records(callOf(func(*chat.Call) {}))
+	got := rs[0].Participants()
+	for _, name := range []string{"lindqvist", "mora"} {
+		if got[compliance.ParticipantHash(theScribe.network, name)] != name {
+			t.Errorf("%s is not in %v", name, got)
+		}
+	}
+	if len(got) != 2 || rs[1].Participants() != nil || theScribe.records(textOf(func(*chat.ArchiveEntry) {}))[0].Participants() != nil {
+		t.Errorf("%v, and of an end %v", got, rs[1].Participants())
 	}
 }
 

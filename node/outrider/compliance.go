@@ -27,8 +27,9 @@ func (a *app) complianceCmd() *cobra.Command {
 		Short:   "Archive what a network says, visibly",
 		Long: `Compliance writes the archive of a network whose configuration names an archive
 reader (outrider config push GROUP --compliance NAME). The reader is a user like
-any other, but for this: it gets a copy of everything said from then on, sends
-nothing, and everybody sees "archived by NAME" in each conversation.
+any other, but for this: it gets a copy of everything said from the next full
+minute on, from a node that has heard of it at once, sends nothing, and everybody
+sees "archived by NAME" in each conversation.
 
 On the reader's node, "run" writes what has arrived into a folder, until it is
 stopped. While it does not run, nothing is lost: copies wait at the node, also
@@ -432,13 +433,17 @@ func (a *app) showArchive(v archiveView, q archiveQueue) {
 		a.printf("nobody archives\n")
 	}
 	for _, r := range v.Readers {
+		since := "since " + when(r.Since)
+		if r.Since.After(time.Now()) {
+			since = "for everybody from " + when(r.Since) + " on"
+		}
 		switch {
 		case r.Self:
-			a.printf("this user archives, since %s\n", when(r.Since))
+			a.printf("this user archives, %s\n", since)
 		case r.HasKeys:
-			a.printf("archived by %s, since %s\n", clean(r.User.Name), when(r.Since))
+			a.printf("archived by %s, %s\n", clean(r.User.Name), since)
 		default:
-			a.printf("archived by %s, since %s; its keys have not arrived here: nothing is sent until they have\n", clean(r.User.Name), when(r.Since))
+			a.printf("archived by %s, %s; its keys have not arrived here: nothing is sent until they have\n", clean(r.User.Name), since)
 		}
 	}
 	for _, f := range v.Refused {
