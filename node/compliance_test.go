@@ -202,10 +202,12 @@ func TestK09ClockOfRecords(t *testing.T) {
 		}
 	}
 	want("nobody vouched", "unsynced")
-	n.clock.Observe(said.Add(time.Minute))
+	n.clock.Observe(said.Add(-time.Minute))
 	want("an admin signed a time", "peer")
 	synced = true
 	want("NTP came later", "ntp")
 	synced = false
 	want("NTP went again", "ntp")
+	n.clock.Observe(said.AddDate(1, 0, 0))
+	want("an admin signed a time that lies ahead", "unsynced")
 }

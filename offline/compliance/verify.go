@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,9 +62,10 @@ func (r Report) Sound() bool {
 const maxFindings = 100
 
 // Verify reads a whole archive and checks its chain and its attachments; of o,
-// the folders and the prefix count. known is where the archive ended when somebody last looked, nil if nobody did: a
-// chain cannot tell by itself that its end was cut off. Each, if not nil, gets
-// every record. The error means that the archive could not be read.
+// the folders and the prefix count. known is where the archive ended when
+// somebody last looked, nil if nobody did: a chain cannot tell by itself that
+// its end was cut off. Each, if not nil, gets every record. The error means that
+// the archive could not be read.
 func Verify(o Options, known *Head, each func(line []byte, r *Record) error) (Report, error) {
 	if o.Prefix == "" {
 		o.Prefix = DefaultPrefix
@@ -234,7 +236,7 @@ func (v *verifier) attachment(r *Record) error {
 	}
 	v.rep.Attachments++
 	sum, err := hashFile(path)
-	if errors.Is(err, fs.ErrInvalid) || errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrInvalid) || absent(err) {
 		err = nil // a device, a pipe or a link to nothing stands in its place; sum is nobody's
 	}
 	if err == nil && hex.EncodeToString(sum) != r.Outrider.SHA256 {
@@ -262,11 +264,18 @@ func (o *Options) copyOf(recorded string) (string, error) {
 		places = append(places, recorded)
 	}
 	for _, p := range places {
-		if _, err := os.Lstat(p); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(p); !absent(err) {
 			return p, err
 		}
 	}
 	return "", fs.ErrNotExist
+}
+
+// absent tells whether an error means that there is no such file, or none can
+// be. A record may claim any path.
+func absent(err error) bool {
+	return slices.ContainsFunc([]error{fs.ErrNotExist, unix.ENOTDIR, unix.ENAMETOOLONG, unix.EINVAL, unix.ELOOP},
+		func(e error) bool { return errors.Is(err, e) })
 }
 
 // inArchive tells whether a folder is that for attachments within an archive's.
@@ -284,6 +293,9 @@ func (o *Options) inArchive(dir string) bool {
 // is not read: it might have no end.
 func hashFile(path string) (_ []byte, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe's end is not waited for
+	if errors.Is(err, unix.ENXIO) {                             // a socket
+		err = fs.ErrInvalid
+	}
 	if err != nil {
 		return nil, err
 	}

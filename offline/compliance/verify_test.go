@@ -140,6 +140,7 @@ func TestK08RecordedPathIsNoPathOut(t *testing.T) {
 	must(t, os.MkdirAll(filepath.Join(o.Dir, "attachments"), 0o700))
 	for _, recorded := range []string{
 		o.Dir + "/attachments/../../secret", "../secret", "secret", "..", "/", ".", o.Dir + "/attachments/..", dir + "//secret",
+		strings.Repeat("x", 1<<16), "/" + strings.Repeat("x/", 1<<16) + "x", "/a\x00b", secret + "/x",
 	} {
 		if p, err := o.copyOf(recorded); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s leads to %s, %v", recorded, p, err)
@@ -166,6 +167,8 @@ func TestK08NoFileInACopysPlace(t *testing.T) {
 		"a device":          func() error { return os.Symlink("/dev/zero", path) },
 		"a folder":          func() error { return os.Mkdir(path, 0o700) },
 		"a link to nothing": func() error { return os.Symlink(path+".gone", path) },
+		"a link to itself":  func() error { return os.Symlink(path, path) },
+		"a socket":          func() error { return unix.Mknod(path, unix.S_IFSOCK|0o600, 0) },
 	} {
 		must(t, os.Remove(path))
 		must(t, put())

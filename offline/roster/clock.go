@@ -28,7 +28,8 @@ type Clock struct {
 	mu    sync.Mutex
 	floor time.Time // no earlier than this ...
 	mark  time.Time // ... when now() said this
-	by    Voucher
+	under Voucher   // who said so
+	by    Voucher   // the best of those who agreed with now()
 }
 
 // NewClock returns a clock over now, with the floor kept from the last run.
@@ -66,14 +67,27 @@ func (c *Clock) Lowest() time.Time {
 }
 
 // Trusted reports whether the time was confirmed since the clock was made.
-func (c *Clock) Trusted() bool { return c.VouchedBy() != VouchedNot }
+func (c *Clock) Trusted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.by != VouchedNot
+}
 
-// VouchedBy returns the best of what has confirmed the time since the clock was
-// made.
+// VouchedBy returns the best of what vouches for Now as it stands: for the
+// local clock, or, where that is behind, for the floor. An old time that an
+// admin signed is only a bound.
 func (c *Clock) VouchedBy() Voucher {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.by
+	switch now, lowest := c.read(); {
+	case !now.Before(lowest):
+		return c.by
+	case c.under == VouchedTime:
+		return VouchedTime
+	case lowest.Sub(now) <= agreement:
+		return min(c.by, VouchedAdmin)
+	}
+	return VouchedNot
 }
 
 // Suspect reports whether the local clock stands below the floor, which is
@@ -95,7 +109,7 @@ func (c *Clock) Observe(signed time.Time) {
 	defer c.mu.Unlock()
 	now, lowest := c.read()
 	if signed.After(lowest) {
-		c.raise(signed)
+		c.raise(signed, VouchedAdmin)
 	}
 	if now.Sub(signed).Abs() <= agreement {
 		c.by = max(c.by, VouchedAdmin)
@@ -110,7 +124,7 @@ func (c *Clock) Confirm(t time.Time) (agrees bool) {
 	defer c.mu.Unlock()
 	now, lowest := c.read()
 	if t.After(lowest) {
-		c.raise(t)
+		c.raise(t, VouchedTime)
 	}
 	agrees = now.Sub(t).Abs() <= agreement
 	if !now.After(t.Add(agreement)) {
@@ -125,7 +139,7 @@ func (c *Clock) Vouch() {
 	c.Confirm(c.now())
 }
 
-func (c *Clock) raise(t time.Time) { c.floor, c.mark = t.Round(0), c.now() }
+func (c *Clock) raise(t time.Time, by Voucher) { c.floor, c.mark, c.under = t.Round(0), c.now(), by }
 
 // Floor returns what to keep for the next start: the floor moved on by the
 // time that has passed, and the local time once that is trusted. An untrusted
