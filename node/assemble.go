@@ -78,7 +78,7 @@ func (n *Node) chatConfig(m *membership, blobs blobStore) chat.Config {
 	return chat.Config{
 		Self: n.home.ID(), Network: n.root.ID(), TagKeys: keys, MaxTTL: d, MaxDelay: d,
 		Agent: n.post, Store: chatStore{n.store}, Accounts: n.home, Renewer: renewer{n}, Outgrown: n.home.outgrown, Aside: n.home.aside, Blobs: chatBlobs{blobs}, Roster: n.people, Policies: chatRules{n.rules},
-		Archive: archive{n.rules}, Clock: nodeClock{n.clock, n.agent}, Notify: n.notify, Calls: n.calls.hear, Log: n.log,
+		Archive: archive{n.rules}, Clock: nodeClock{n}, Notify: n.notify, Calls: n.calls.hear, Log: n.log,
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"outrider/mesh"
 	"outrider/mesh/identity"
 	"outrider/node/chat"
 	"outrider/offline/roster"
@@ -15,15 +14,29 @@ import (
 
 // nodeClock is what chat knows of time: the date as certificates are judged
 // by, and the node's own time as ages are counted in.
-type nodeClock struct {
-	*roster.Clock
-	agent *mesh.Shell
-}
+type nodeClock struct{ n *Node }
 
 var _ chat.Clock = nodeClock{}
 
+// Now and Trusted are the clock's.
+func (c nodeClock) Now() time.Time { return c.n.clock.Now() }
+func (c nodeClock) Trusted() bool  { return c.n.clock.Trusted() }
+
 // Elapsed returns the time this node has lived through.
-func (c nodeClock) Elapsed() time.Duration { return c.agent.Elapsed() }
+func (c nodeClock) Elapsed() time.Duration { return c.n.agent.Elapsed() }
+
+// Source asks the kernel once more: NTP may have found its servers after an
+// admin's time had made the clock trusted.
+func (c nodeClock) Source() chat.ClockSource {
+	c.n.watch.confirm(c.n)
+	switch c.n.clock.VouchedBy() {
+	case roster.VouchedTime:
+		return chat.ClockTime
+	case roster.VouchedAdmin:
+		return chat.ClockPeer
+	}
+	return chat.ClockUnsynced
+}
 
 // setClock is the clock a join link's expiry is judged by: one that has been
 // set, confirmed or not. Only a clock below its floor, as that of a board
@@ -73,7 +86,7 @@ func newClockWatch() clockWatch { return clockWatch{synced: kernelSynced, tick: 
 
 // confirm takes the kernel's word for the time.
 func (w *clockWatch) confirm(n *Node) {
-	if !n.clock.Trusted() && w.synced() {
+	if n.clock.VouchedBy() != roster.VouchedTime && w.synced() {
 		n.clock.Vouch()
 	}
 }

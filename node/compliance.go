@@ -1,10 +1,10 @@
 package node
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
+	"outrider/mesh/envelope"
 	"outrider/mesh/identity"
 	"outrider/node/api"
 	"outrider/node/chat"
@@ -40,20 +40,26 @@ func (a archive) Readers() []chat.ArchiveReader {
 	return out
 }
 
-// record makes the archive's record of what a compliance reader's device got
-// (features.md 2). Number, chain and the copy's path come with writing.
-func (n *Node) record(e chat.ArchiveEntry) *compliance.Record {
-	network := n.root.ID()
+// A scribe makes the archive's records of what a compliance reader's device
+// got (features.md 2). Number, chain and the copy's path come with writing.
+type scribe struct {
+	network identity.NetworkID
+	node    string // this one, as its records name it
+}
+
+// records returns the records of an entry: one, but of a call that is over its
+// start and its end.
+func (s scribe) records(e chat.ArchiveEntry) []*compliance.Record {
 	r := &compliance.Record{
-		MessageID: messageID(network, e.Ref), VGroupID: compliance.DirectGroup(network, e.Conversation),
+		MessageID: s.id(e.Ref), VGroupID: compliance.DirectGroup(s.network, e.Conversation),
 		Sender: e.From.Name, Receiver: e.To.Name, SenderType: "normal",
 	}
+	at, clock := recordTime(e)
 	age, hops := e.Age.Milliseconds(), e.Hops
 	r.Outrider = &compliance.Extensions{
-		Bundle: e.Bundle.String(), Node: n.home.ID().Short(), Received: e.Received.UTC().Format(time.RFC3339), Clock: n.clockWord(e.Trusted),
-		AgeMS: &age, Hops: &hops, From: e.From.ID.String(), To: e.To.ID.String(),
+		Bundle: e.Bundle.String(), Node: s.node, Received: e.Received.UTC().Format(time.RFC3339), Clock: clock,
+		AgeMS: &age, Hops: &hops, Sent: sentWord(e.Sent, at), From: e.From.ID.String(), To: e.To.ID.String(),
 	}
-	at := recordTime(e)
 	r.SetTime(at)
 	if e.TTL > 0 {
 		r.TTL = compliance.Moment(at.Add(e.TTL))
@@ -61,37 +67,72 @@ func (n *Node) record(e chat.ArchiveEntry) *compliance.Record {
 	if e.Burn > 0 {
 		r.BOR = compliance.Moment(at.Add(e.Burn))
 	}
-	fillRecord(network, r, e, at)
-	return r
+	if e.Type == chat.TypeCall {
+		return s.call(r, e, at)
+	}
+	s.fill(r, e, at)
+	return []*compliance.Record{r}
 }
 
-// recordTime is when a message was said. Without a trusted clock here it is
-// when it came, less the age it was carried with (features.md 2.9); nothing
-// was said after it came.
-func recordTime(e chat.ArchiveEntry) time.Time {
-	if !e.Trusted {
-		return e.Received.Add(-e.Age)
+// sentWithin is how far an author's clock may be off what the message's way
+// says, before the author is not believed.
+const sentWithin = time.Hour
+
+// recordTime is when a message was said, and by what clock. The author's word
+// holds within an hour of when it came here by a trusted clock, less the age it
+// was carried with: then that clock vouches for it. Else that moment is the
+// time (features.md 2.9). Nothing was said after it came, or before 1970, which
+// an age from outside could claim.
+func recordTime(e chat.ArchiveEntry) (at time.Time, clock string) {
+	at, clock = e.Received.Add(-e.Age), clockWord(e.Clock)
+	switch {
+	case e.Clock == chat.ClockUnsynced:
+	case e.Sent.Sub(at).Abs() > sentWithin:
+		clock = clockWord(chat.ClockUnsynced)
+	case e.Sent.After(e.Received):
+		at = e.Received
+	default:
+		at = e.Sent
 	}
-	if e.Sent.After(e.Received) {
-		return e.Received
-	}
-	return e.Sent
+	return notBefore1970(at), clock
 }
 
-// clockWord says where the archive's time came from.
-func (n *Node) clockWord(trusted bool) string {
-	if trusted {
+// notBefore1970 keeps a moment within what msg_ts can say.
+func notBefore1970(t time.Time) time.Time {
+	if epoch := time.Unix(0, 0); t.Before(epoch) {
+		return epoch
+	}
+	return t
+}
+
+// clockWord is the format's word for a clock. The kernel does not tell NTP from
+// a daemon that listens to GPS: both are ntp.
+func clockWord(c chat.ClockSource) string {
+	switch c {
+	case chat.ClockTime:
 		return "ntp"
+	case chat.ClockPeer:
+		return "peer"
 	}
 	return "unsynced"
 }
 
-func messageID(network identity.NetworkID, r chat.Ref) string {
-	return compliance.MessageID(network, r.Epoch, r.Device, r.Index)
+// sentWord keeps what the author's clock said where the record has another
+// time, and it can be written.
+func sentWord(sent, at time.Time) string {
+	sent = sent.UTC()
+	if sent.Equal(at) || sent.Year() > 9999 {
+		return ""
+	}
+	return sent.Format("2006-01-02T15:04:05.000Z07:00")
 }
 
-// fillRecord writes what was said.
-func fillRecord(network identity.NetworkID, r *compliance.Record, e chat.ArchiveEntry, at time.Time) {
+func (s scribe) id(r chat.Ref) string {
+	return compliance.MessageID(s.network, r.Epoch, r.Device, r.Index)
+}
+
+// fill writes what was said.
+func (s scribe) fill(r *compliance.Record, e chat.ArchiveEntry, at time.Time) {
 	switch e.Type {
 	case chat.TypeText:
 		r.MsgType, r.Message = compliance.TypeText, e.Text
@@ -104,19 +145,17 @@ func fillRecord(network identity.NetworkID, r *compliance.Record, e chat.Archive
 			r.Outrider.File = "missing"
 		}
 	case chat.TypeLocation:
-		fillLocation(network, r, e)
+		s.location(r, e)
 	case chat.TypeRecall:
 		recalled := true
 		r.MsgType = compliance.TypeRecall
-		r.Control = &compliance.Control{MsgType: compliance.TypeRecall, IsRecall: &recalled, MsgID: messageID(network, *e.About)}
-	case chat.TypeCall:
-		fillCall(network, r, e)
+		r.Control = &compliance.Control{MsgType: compliance.TypeRecall, IsRecall: &recalled, MsgID: s.id(*e.About)}
 	}
 }
 
-// fillLocation: the first position of a live share opens it as a static one
-// does, the others are edits of it.
-func fillLocation(network identity.NetworkID, r *compliance.Record, e chat.ArchiveEntry) {
+// location: the first position of a live share opens it as a static one does,
+// the others are edits of it.
+func (s scribe) location(r *compliance.Record, e chat.ArchiveEntry) {
 	lat, lon := compliance.Degrees(e.Location.Lat), compliance.Degrees(e.Location.Lon)
 	if e.About == nil {
 		r.MsgType, r.Location = compliance.TypeLocation, &compliance.Location{Latitude: lat, Longitude: lon}
@@ -128,22 +167,41 @@ func fillLocation(network identity.NetworkID, r *compliance.Record, e chat.Archi
 	}
 	r.MsgType = compliance.TypeEdit
 	r.Edit = &compliance.Edit{Type: "location", Latitude: &lat, Longitude: &lon, ShareExpiration: &until}
-	r.Outrider.Share = messageID(network, *e.About)
+	r.Outrider.Share = s.id(*e.About)
 }
 
-// fillCall: a call is told once, when it is over; status 3 is cancelled, which
-// a declined one is too.
-func fillCall(network identity.NetworkID, r *compliance.Record, e chat.ArchiveEntry) {
+// call writes the start and the end of a call. Its author, the caller, tells
+// both at once, when it is over; one that told of a call that still runs would
+// tell a start. A declined call is a cancelled one here.
+func (s scribe) call(r *compliance.Record, e chat.ArchiveEntry, at time.Time) []*compliance.Record {
 	r.MsgType = compliance.TypeCall
+	start, x := *r, *r.Outrider
+	start.Outrider = &x
+	start.Call = &compliance.Call{
+		Status: compliance.CallStarting, Version: 2, VersionCheck: true,
+		Participants: []string{compliance.ParticipantHash(s.network, e.From.Name), compliance.ParticipantHash(s.network, e.To.Name)},
+	}
+	if e.Call.Status == envelope.CallStarting {
+		return []*compliance.Record{&start}
+	}
+	start.MessageID = compliance.StartID(r.MessageID)
+	start.SetTime(callBegan(e, at))
+	seconds := int64(e.Call.Duration / time.Second)
 	r.Call = &compliance.Call{
-		Status: int(min(e.Call.Status, 3)), Version: 2, VersionCheck: true,
-		Participants: []string{compliance.ParticipantHash(network, e.From.Name), compliance.ParticipantHash(network, e.To.Name)},
+		Status: int(min(e.Call.Status, envelope.CallCancelled)), Version: 2, VersionCheck: true, StartMsgID: start.MessageID, Duration: &seconds,
 	}
-	slices.SortFunc(r.Call.Participants, cmp.Compare[string])
-	if r.Call.Status == 1 {
-		s := int64(e.Call.Duration / time.Second)
-		r.Call.Duration = &s
+	return []*compliance.Record{&start, r}
+}
+
+// callBegan is when a call began whose end was told at a moment. Both are by
+// the caller's clock, so what lies between them counts: the ringing and the
+// duration. Ringing for more than an hour is not believed.
+func callBegan(e chat.ArchiveEntry, end time.Time) time.Time {
+	took := e.Sent.Sub(e.Call.Began)
+	if took < e.Call.Duration || took-e.Call.Duration > sentWithin {
+		took = e.Call.Duration
 	}
+	return notBefore1970(end.Add(-took))
 }
 
 // archiveHealth tells an operator how the archive stands.

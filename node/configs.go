@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -253,12 +254,16 @@ func (d configDesk) changes(v policy.Version, before, after policy.State) (lines
 }
 
 func (d configDesk) nameOf(id identity.UserID) string {
-	if d.roster != nil {
-		if u, ok := d.roster.User(id); ok && u.Name != "" {
-			return u.Name
-		}
+	return cmp.Or(d.knownName(id), "user "+id.String()[:8])
+}
+
+// knownName is empty while a user's name has not arrived.
+func (d configDesk) knownName(id identity.UserID) string {
+	if d.roster == nil {
+		return ""
 	}
-	return "user " + id.String()[:8]
+	u, _ := d.roster.User(id)
+	return u.Name
 }
 
 func (d configDesk) reader(id identity.UserID) api.Reader {
@@ -270,7 +275,7 @@ func (d configDesk) stateView(g policy.Group) api.ConfigState {
 	c := api.ConfigState{
 		Group: g.Group, Sequence: g.Sequence, Issued: g.NotBefore, Expires: g.Expires,
 		Files: g.Switches.Files, Location: g.Switches.Location, Seen: g.Seen, Conflict: len(g.Against) > 0, Unverified: g.Unverified, Later: g.Later,
-		Compliance: g.Compliance,
+		Compliance: g.Compliance, ComplianceName: d.knownName(g.Compliance),
 	}
 	if g.Source != 0 {
 		c.Source = g.Source.String()

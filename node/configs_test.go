@@ -529,7 +529,7 @@ func TestP01Issue(t *testing.T) {
 	_, err = d.IssueConfig(t.Context(), api.NewConfig{Group: "convoy", Open: true, Compliance: &reader, TTL: 25 * time.Hour, AdminPassword: pw})
 	wantError(t, err, policy.ErrWindow, "24h")
 	second, err := d.IssueConfig(t.Context(), api.NewConfig{Group: "convoy", Open: true, Compliance: &reader, AdminPassword: pw})
-	if err != nil || second.Sequence != 2 || second.NeedsPassword || second.Files || second.Expires.Sub(second.Issued) != 24*time.Hour || second.Compliance != alice {
+	if err != nil || second.Sequence != 2 || second.NeedsPassword || second.Files || second.Expires.Sub(second.Issued) != 24*time.Hour || second.Compliance != alice || second.ComplianceName != aliceName {
 		t.Fatalf("P07: %+v, %v", second, err)
 	}
 	gone, err := d.IssueConfig(t.Context(), api.NewConfig{Group: "convoy", Withdraw: true, AdminPassword: pw})

@@ -145,7 +145,7 @@ func (n *Node) server(d *doors) *api.Server {
 	return api.New(api.Config{
 		Hosts: d.hosts, HostAllowed: d.page.hostAllowed,
 		Chat: callingChat{heldChat{api.ChatService(n.chat), n.holds}, n.calls}, Calls: n.calls, ATAK: n.bridge, Node: operator{n}, Bundles: n.raw, Provision: provision{n}, Carrier: carrier{n},
-		Door: d.page, Accounts: n.accounts, Position: n.where, Core: n.core, Configs: n.configs(), Record: n.record,
+		Door: d.page, Accounts: n.accounts, Position: n.where, Core: n.core, Configs: n.configs(), Records: scribe{n.root.ID(), n.home.ID().Short()}.records,
 		Hub: n.hub, Web: n.page(), Log: n.log, Health: n.health,
 	})
 }

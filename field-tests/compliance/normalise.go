@@ -20,6 +20,7 @@ import (
 //     and, in the order in which they first appear, a number. So two that are
 //     the same stay the same, and two that differ stay different;
 //   - moments: the letters of their form, where they have it;
+//   - what vouched for the clock, which is the machine's affair, where something did;
 //   - the archive's folder, age_ms, hops, and the chain (n, prev), which the
 //     test checks by itself.
 //
@@ -89,6 +90,7 @@ var others = []struct {
 	{regexp.MustCompile(`("(?:bor|shareexpiriation|time|ttl|uploadedtimestamp)":")[1-9][0-9]?/[1-9][0-9]?/[0-9]{2} [1-9][0-9]?:[0-9]{2} [AP]M(")`), "M/D/YY h:mm AM"},
 	{regexp.MustCompile(`("received":")[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z(")`), "RFC3339"},
 	{regexp.MustCompile(`(attachment_)[0-9]{17}(_)`), "yyyymmddhhmmssmmm"},
+	{regexp.MustCompile(`("clock":")(?:ntp|peer)(")`), "TRUSTED"},
 	{regexp.MustCompile(`("age_ms":)[0-9]+(,)`), "0"},
 	{regexp.MustCompile(`("hops":)[0-9]+(,)`), "0"},
 	{regexp.MustCompile(`("n":)[0-9]+(,)`), "0"},

@@ -97,14 +97,14 @@ type Config struct {
 	Bundles   Bundles
 	ATAK      ATAK
 	Provision Provision
-	Door      Door       // may be nil
-	Accounts  Accounts   // may be nil
-	Position  Position   // nil while the node is enrolling
-	Core      Core       // nil while the node is enrolling
-	Carrier   Carrier    // nil while the node is enrolling
-	Calls     Calls      // nil while the node is enrolling
-	Configs   Configs    // may be nil
-	Record    RecordFunc // nil while the node is enrolling
+	Door      Door        // may be nil
+	Accounts  Accounts    // may be nil
+	Position  Position    // nil while the node is enrolling
+	Core      Core        // nil while the node is enrolling
+	Carrier   Carrier     // nil while the node is enrolling
+	Calls     Calls       // nil while the node is enrolling
+	Configs   Configs     // may be nil
+	Records   RecordsFunc // nil while the node is enrolling
 	// Health tells the operator's programs how the node is; may be nil too.
 	Health func(context.Context) Health
 	Hub    *Hub

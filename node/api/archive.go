@@ -74,13 +74,13 @@ func (s *Server) archive(w http.ResponseWriter, r *http.Request, ses *session) e
 	return nil
 }
 
-// An archiveEntryJSON is what is to be archived: the record as it is written,
-// but for its number, its chain and the copy of its file.
+// An archiveEntryJSON is what is to be archived: its records as they are
+// written, but for number, chain and the copy of a file, which is of the last.
 type archiveEntryJSON struct {
-	ID     string          `json:"id"`
-	At     string          `json:"at"`
-	Record json.RawMessage `json:"record"`
-	File   *archiveFile    `json:"file,omitempty"`
+	ID      string            `json:"id"`
+	At      string            `json:"at"` // of the last
+	Records []json.RawMessage `json:"records"`
+	File    *archiveFile      `json:"file,omitempty"`
 }
 
 type archiveFile struct {
@@ -140,16 +140,18 @@ func (s *Server) archiveEntries(ctx context.Context, ses *session, n int) ([]arc
 	}
 	out := []archiveEntryJSON{}
 	for _, e := range list {
-		rec := s.cfg.Record(e)
-		raw, err := rec.Encode()
-		if err != nil {
-			return nil, err
+		v := archiveEntryJSON{ID: e.ID.String()}
+		for _, rec := range s.cfg.Records(e) {
+			raw, err := rec.Encode()
+			if err != nil {
+				return nil, err
+			}
+			at, err := rec.When()
+			if err != nil {
+				return nil, err
+			}
+			v.At, v.Records = stamp(at), append(v.Records, raw)
 		}
-		at, err := rec.When()
-		if err != nil {
-			return nil, err
-		}
-		v := archiveEntryJSON{ID: e.ID.String(), At: stamp(at), Record: raw}
 		if e.File != nil && e.File.Complete {
 			v.File = &archiveFile{Name: e.File.Name, Size: e.File.Size}
 		}
@@ -190,5 +192,5 @@ func (s *Server) archiveDone(w http.ResponseWriter, r *http.Request, ses *sessio
 	return nil
 }
 
-// RecordFunc makes the archive's record of an entry.
-type RecordFunc func(chat.ArchiveEntry) *compliance.Record
+// RecordsFunc makes the archive's records of an entry, at least one.
+type RecordsFunc func(chat.ArchiveEntry) []*compliance.Record

@@ -10,10 +10,10 @@ import (
 )
 
 func withArchive(c *Config) {
-	c.Record = func(e chat.ArchiveEntry) *compliance.Record {
+	c.Records = func(e chat.ArchiveEntry) []*compliance.Record {
 		r := &compliance.Record{MessageID: strings.Repeat("0", 31) + "1", MsgType: compliance.TypeText, Message: e.Text}
 		r.SetTime(e.Sent)
-		return r
+		return []*compliance.Record{r, r}
 	}
 }
 
@@ -46,7 +46,7 @@ func TestK05QueueAndDone(t *testing.T) {
 		t.Errorf("without a limit: %s", got)
 	}
 	got := b.socket("GET", "/v1/archive/queue?limit=100", "").bearer(token).want(200, "").Body.String()
-	for _, want := range []string{`"message":"fuel"`, `"msg_ts":"1767348181.000000"`, `"size":3`, `"waiting":1`, `"n":0`} {
+	for _, want := range []string{`"records":[{"message":"fuel"`, `},{"message":"fuel"`, `"msg_ts":"1767348181.000000"`, `"size":3`, `"waiting":1`, `"n":0`} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%s is missing in %s", want, got)
 		}

@@ -68,6 +68,7 @@ type ConfigState struct {
 	Unverified      bool     // let in by a clock that is not confirmed
 	Later           bool     // made by a later version: not all of it is enforced here
 	Compliance      identity.UserID
+	ComplianceName  string // empty: it has not arrived at this node
 }
 
 // NewConfig asks for the next version of a group's policy. What is nil is as
@@ -140,6 +141,7 @@ type configJSON struct {
 	Unverified bool             `json:"unverified,omitempty"`
 	Later      bool             `json:"later,omitempty"`
 	Compliance string           `json:"compliance,omitempty"`
+	Reader     string           `json:"compliance_name,omitempty"`
 }
 
 func configView(c ConfigState) configJSON {
@@ -151,7 +153,7 @@ func configView(c ConfigState) configJSON {
 		out.Expires = stamp(c.Expires)
 	}
 	if !c.Compliance.IsZero() {
-		out.Compliance = c.Compliance.String()
+		out.Compliance, out.Reader = c.Compliance.String(), c.ComplianceName
 	}
 	return out
 }

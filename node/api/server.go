@@ -182,7 +182,7 @@ func (s *Server) routes() *http.ServeMux {
 		s.route(m, "POST /v1/calls/{id}/media", s.user(s.callMedia))
 		s.route(m, "POST /v1/calls/{id}/end", s.user(s.endCall))
 	}
-	if s.cfg.Record != nil {
+	if s.cfg.Records != nil {
 		s.route(m, "GET /v1/archive/queue", s.user(s.archiveQueue))
 		s.route(m, "POST /v1/archive/done", s.user(s.archiveDone))
 	}

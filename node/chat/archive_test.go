@@ -292,6 +292,46 @@ func TestK01SecretReaderIsRefused(t *testing.T) {
 	})
 }
 
+// TestK09EntrySaysWhatVouchedForTheClock of the reader's node when it came.
+func TestK09EntrySaysWhatVouchedForTheClock(t *testing.T) {
+	archived(t, func(t *testing.T, p *pair, dk *device) {
+		p.nameEverywhere(dk.user)
+		p.da.text(p.bob, "by a time that an admin signed")
+		p.settle()
+		dk.node.mu.Lock()
+		dk.node.untrusted = true
+		dk.node.mu.Unlock()
+		p.da.text(p.bob, "by nothing")
+		p.settle()
+		es := dk.queue(t)
+		if len(es) != 2 || es[0].Clock != ClockPeer || es[1].Clock != ClockUnsynced {
+			t.Errorf("%+v", es)
+		}
+	})
+}
+
+// TestK09CallIsArchived with what its records need: who called whom, when, for
+// how long, and when it was told.
+func TestK09CallIsArchived(t *testing.T) {
+	archived(t, func(t *testing.T, p *pair, dk *device) {
+		p.nameEverywhere(dk.user)
+		c := Call{ID: [16]byte{1}, Status: envelope.CallCompleted, Began: time.Now().Add(-80 * time.Second), Duration: 74 * time.Second}
+		if _, err := p.da.session().SendCallRecord(t.Context(), p.bob.id, c); err != nil {
+			t.Fatal(err)
+		}
+		p.settle()
+		es := dk.queue(t)
+		if len(es) != 1 || es[0].Type != TypeCall || es[0].Call == nil {
+			t.Fatalf("%+v", es)
+		}
+		e := es[0]
+		if e.From.ID != p.alice.id || e.To.ID != p.bob.id || e.Call.ID != c.ID || e.Call.Status != c.Status || e.Call.Duration != c.Duration ||
+			e.Sent.Sub(e.Call.Began) != 80*time.Second {
+			t.Errorf("%+v of %+v", *e.Call, e)
+		}
+	})
+}
+
 // TestK01NothingGoesWithoutTheReadersKeys: it waits, says so, and goes.
 func TestK01NothingGoesWithoutTheReadersKeys(t *testing.T) {
 	archived(t, func(t *testing.T, p *pair, dk *device) {

@@ -50,14 +50,14 @@ type Ref struct {
 
 // archRecord is what a row of the queue knows besides.
 type archRecord struct {
-	Ref     Ref                     `cbor:"1,keyasint"`
-	Conv    envelope.ConversationID `cbor:"2,keyasint"`
-	From    identity.UserID         `cbor:"3,keyasint"`
-	To      identity.UserID         `cbor:"4,keyasint"`
-	About   *Ref                    `cbor:"5,keyasint,omitempty"` // recall: of what; live position: what opened the share
-	AgeMS   int64                   `cbor:"6,keyasint,omitempty"`
-	Trusted bool                    `cbor:"7,keyasint,omitempty"` // the clock was
-	Due     int64                   `cbor:"8,keyasint,omitempty"` // s of Clock.Elapsed: when a file that is not here never comes
+	Ref   Ref                     `cbor:"1,keyasint"`
+	Conv  envelope.ConversationID `cbor:"2,keyasint"`
+	From  identity.UserID         `cbor:"3,keyasint"`
+	To    identity.UserID         `cbor:"4,keyasint"`
+	About *Ref                    `cbor:"5,keyasint,omitempty"` // recall: of what; live position: what opened the share
+	AgeMS int64                   `cbor:"6,keyasint,omitempty"`
+	Due   int64                   `cbor:"8,keyasint,omitempty"` // s of Clock.Elapsed: when a file that is not here never comes
+	Clock ClockSource             `cbor:"9,keyasint,omitempty"` // when it came; 7 said only that it was trusted
 }
 
 // An ArchiveEntry is one thing to be archived.
@@ -75,7 +75,7 @@ type ArchiveEntry struct {
 	Sent         time.Time
 	Received     time.Time
 	Age          time.Duration // the bundle's, carried
-	Trusted      bool          // Received is by a trusted clock
+	Clock        ClockSource   // what vouched for it
 	TTL, Burn    time.Duration
 	Bundle       bundle.ID
 	Hops         int
@@ -114,7 +114,7 @@ func (s *Session) takeArchive(o *opening, ev Arrived, b bundle.Bundle, m *envelo
 	}
 	r.Arch = &archRecord{
 		Ref: Ref{m.Epoch, m.Device, m.Index}, Conv: m.Conversation, From: m.User, To: s.otherThan(m.Epoch, m.User),
-		AgeMS: b.Hop.AgeDuration().Milliseconds(), Trusted: s.svc.cfg.Clock.Trusted(),
+		AgeMS: b.Hop.AgeDuration().Milliseconds(), Clock: s.svc.cfg.Clock.Source(),
 		Due: s.elapsed() + int64(max(s.remaining(m.Inner, b.Hop), 0)/time.Second),
 	}
 	switch m.Inner.Type {
@@ -322,7 +322,7 @@ func (s *Session) archiveEntry(r *record) ArchiveEntry {
 	a := r.Arch
 	e := ArchiveEntry{
 		ID: r.Msg, Ref: a.Ref, Conversation: a.Conv, From: s.person(a.From), To: s.person(a.To), Type: r.Type, Text: r.Text, About: a.About,
-		Sent: time.UnixMilli(r.SentMS), Received: time.UnixMilli(r.GotMS), Age: time.Duration(a.AgeMS) * time.Millisecond, Trusted: a.Trusted,
+		Sent: time.UnixMilli(r.SentMS), Received: time.UnixMilli(r.GotMS), Age: time.Duration(a.AgeMS) * time.Millisecond, Clock: a.Clock,
 		TTL: time.Duration(r.TTL) * time.Second, Burn: time.Duration(r.Burn) * time.Second, Bundle: r.Sealed.ID, Hops: r.Hops,
 	}
 	if r.File != nil {

@@ -238,12 +238,24 @@ type Device struct {
 	Prekeys []identity.PrekeyBundle // that are known, in any order, last resort included
 }
 
+// A ClockSource says what vouches for a clock. Its values are kept in rows.
+type ClockSource uint8
+
+// The sources.
+const (
+	ClockUnsynced ClockSource = 0 // nothing does
+	ClockPeer     ClockSource = 1 // a time that an admin signed, and a peer brought, agrees with it
+	ClockTime     ClockSource = 2 // NTP, or a daemon that listens to GPS, disciplines it
+)
+
 // A Clock is the node's idea of time.
 type Clock interface {
 	// Now is the best estimate of UTC; it never goes back.
 	Now() time.Time
 	// Trusted tells whether Now came from somewhere better than a battery.
 	Trusted() bool
+	// Source tells from where; ClockUnsynced if it is not trusted.
+	Source() ClockSource
 	// Elapsed is the time this node has lived through since its store was
 	// made. It goes on across restarts and never jumps: decisions.md 4.
 	Elapsed() time.Duration

@@ -100,6 +100,7 @@ type elapsedClock struct{ now time.Duration }
 
 func (c *elapsedClock) Now() time.Time         { return time.Unix(0, 0).Add(c.now) }
 func (c *elapsedClock) Trusted() bool          { return true }
+func (c *elapsedClock) Source() ClockSource    { return ClockTime }
 func (c *elapsedClock) Elapsed() time.Duration { return c.now }
 
 // noAgent takes note of nothing.

@@ -454,6 +454,13 @@ func (c clock) Trusted() bool {
 	return !c.n.untrusted
 }
 
+func (c clock) Source() ClockSource {
+	if c.Trusted() {
+		return ClockPeer
+	}
+	return ClockUnsynced
+}
+
 // A pair is the usual scene: Alice on one node, Bob on another.
 type pair struct {
 	*world

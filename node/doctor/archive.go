@@ -66,7 +66,7 @@ func archiveFolder(dir string) []Finding {
 	if size, err := journalBytes(dir); err != nil || size > archiveReadMost {
 		return nil
 	}
-	rep, err := compliance.Verify(dir, "", nil, nil)
+	rep, err := compliance.Verify(compliance.Options{Dir: dir}, nil, nil)
 	if err != nil || rep.Sound() {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -26,8 +27,9 @@ func (a *app) complianceCmd() *cobra.Command {
 		Short:   "Archive what a network says, visibly",
 		Long: `Compliance writes the archive of a network whose configuration names an archive
 reader (outrider config push GROUP --compliance NAME). The reader is a user like
-any other, but for this: it gets a copy of everything said from then on, sends
-nothing, and everybody sees "archived by NAME" in each conversation.
+any other, but for this: it gets a copy of everything said from the next full
+minute on, from a node that has heard of it at once, sends nothing, and everybody
+sees "archived by NAME" in each conversation.
 
 On the reader's node, "run" writes what has arrived into a folder, until it is
 stopped. While it does not run, nothing is lost: copies wait at the node, also
@@ -68,8 +70,7 @@ descriptor name /dev/fd/N), or from a systemd credential (--credential).`,
 	}
 	f := c.Flags()
 	f.StringVar(&o.Dir, "out", "", "the archive's folder (needed)")
-	f.StringVar(&o.Attachments, "attachments", "", "folder for files, if it is not \"attachments\" in the archive's")
-	f.StringVar(&o.Prefix, "prefix", compliance.DefaultPrefix, "begin of the journal files' names")
+	archiveFlags(c, &o.Options)
 	f.Int64Var(&o.MaxBytes, "rotate-bytes", compliance.DefaultMaxBytes, "size at which a new journal file is begun")
 	f.BoolVar(&o.LegacyID, "legacy-id", false, "write id beside message_id, for old readers")
 	f.BoolVar(&o.LegacyQUID, "legacy-quid", false, "write quid in place of guid in saved items, for old readers")
@@ -156,13 +157,32 @@ type archiveQueue struct {
 }
 
 type archiveEntry struct {
-	ID     string          `json:"id"`
-	At     time.Time       `json:"at"`
-	Record json.RawMessage `json:"record"`
-	File   *struct {
+	ID      string            `json:"id"`
+	At      time.Time         `json:"at"`
+	Records []json.RawMessage `json:"records"`
+	File    *struct {
 		Name string `json:"name"`
 		Size uint64 `json:"size"`
 	} `json:"file"`
+}
+
+// records reads an entry's records, one or more. A file is of the last.
+func (e archiveEntry) records() (out []*compliance.Record, err error) {
+	bad := func(why string) error { return &failure{exit: exitFailed, code: "bad_answer", message: why} }
+	for _, raw := range e.Records {
+		r, err := compliance.Parse(raw)
+		if err != nil {
+			return nil, bad(err.Error())
+		}
+		out = append(out, r)
+	}
+	switch {
+	case len(out) == 0:
+		return nil, bad("the node's answer has an entry without a record")
+	case e.File != nil && (out[len(out)-1].File == nil || out[len(out)-1].Outrider == nil):
+		return nil, bad("the node's answer has a file without its record")
+	}
+	return out, nil
 }
 
 func (q archiveQueue) head() (compliance.Head, error) {
@@ -292,17 +312,17 @@ func (r *archiver) batch(ctx context.Context) (int, error) {
 	ids, files := []string{}, 0
 	var records []*compliance.Record
 	for _, e := range q.Entries {
-		rec, err := compliance.Parse(e.Record)
+		recs, err := e.records()
 		if err != nil {
-			return 0, &failure{exit: exitFailed, code: "bad_answer", message: err.Error()}
+			return 0, err
 		}
-		if e.File != nil && !r.j.Has(rec.MessageID) {
+		if rec := recs[len(recs)-1]; e.File != nil && !r.j.Has(rec.MessageID) {
 			if err := r.attach(ctx, e, rec); err != nil {
 				return 0, err
 			}
 			files++
 		}
-		ids, records = append(ids, e.ID), append(records, rec)
+		ids, records = append(ids, e.ID), append(records, recs...)
 	}
 	if err := r.j.Append(records...); err != nil {
 		return 0, archiveError(err)
@@ -413,13 +433,17 @@ func (a *app) showArchive(v archiveView, q archiveQueue) {
 		a.printf("nobody archives\n")
 	}
 	for _, r := range v.Readers {
+		since := "since " + when(r.Since)
+		if r.Since.After(time.Now()) {
+			since = "for everybody from " + when(r.Since) + " on"
+		}
 		switch {
 		case r.Self:
-			a.printf("this user archives, since %s\n", when(r.Since))
+			a.printf("this user archives, %s\n", since)
 		case r.HasKeys:
-			a.printf("archived by %s, since %s\n", clean(r.User.Name), when(r.Since))
+			a.printf("archived by %s, %s\n", clean(r.User.Name), since)
 		default:
-			a.printf("archived by %s, since %s; its keys have not arrived here: nothing is sent until they have\n", clean(r.User.Name), when(r.Since))
+			a.printf("archived by %s, %s; its keys have not arrived here: nothing is sent until they have\n", clean(r.User.Name), since)
 		}
 	}
 	for _, f := range v.Refused {
@@ -447,7 +471,7 @@ func (a *app) archiveNotice(ctx context.Context, c *client) {
 }
 
 func (a *app) complianceVerifyCmd() *cobra.Command {
-	var prefix string
+	var o compliance.Options
 	c := &cobra.Command{
 		Use:   "verify DIR",
 		Short: "Check an archive: its chain, its files, its end",
@@ -456,17 +480,27 @@ put in, and which files are not the ones that were archived. The chain cannot
 tell by itself that its end was cut off: on the reader's node, with the reader
 logged in, the end is compared with what the node knows.
 
+Files are looked for by their names in "attachments" in the folder, so that a
+copied or moved archive is checked with its own, or in --attachments.
+
 It exits with 10 when something is wrong. A file that was taken away, and a last
 line that a power cut tore, are named and are no fault.`,
 		Example:     "  outrider compliance verify /srv/archive\n  outrider compliance verify /srv/archive --json",
 		Args:        cobra.ExactArgs(1),
 		Annotations: exits(exitMissing, exitFault),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.complianceVerify(cmd.Context(), args[0], prefix)
+			o.Dir = args[0]
+			return a.complianceVerify(cmd.Context(), o)
 		},
 	}
-	c.Flags().StringVar(&prefix, "prefix", compliance.DefaultPrefix, "begin of the journal files' names")
+	archiveFlags(c, &o)
 	return c
+}
+
+// archiveFlags say where the parts of an archive lie.
+func archiveFlags(c *cobra.Command, o *compliance.Options) {
+	c.Flags().StringVar(&o.Attachments, "attachments", "", "folder for files, if it is not \"attachments\" in the archive's")
+	c.Flags().StringVar(&o.Prefix, "prefix", compliance.DefaultPrefix, "begin of the journal files' names")
 }
 
 // knownHead asks the node where the archive ends; nil if it cannot say.
@@ -486,8 +520,8 @@ func (a *app) knownHead(ctx context.Context) *compliance.Head {
 	return &h
 }
 
-func (a *app) complianceVerify(ctx context.Context, dir, prefix string) error {
-	rep, err := compliance.Verify(dir, prefix, a.knownHead(ctx), nil)
+func (a *app) complianceVerify(ctx context.Context, o compliance.Options) error {
+	rep, err := compliance.Verify(o, a.knownHead(ctx), nil)
 	if err != nil {
 		return archiveError(err)
 	}
@@ -509,33 +543,42 @@ func (a *app) complianceVerify(ctx context.Context, dir, prefix string) error {
 	return err
 }
 
+type complianceExport struct {
+	compliance.Options
+	to          string
+	from, until time.Time
+}
+
 func (a *app) complianceExportCmd() *cobra.Command {
-	var since, until, to, prefix string
+	var o complianceExport
+	var since, until string
 	c := &cobra.Command{
 		Use:   "export DIR",
 		Short: "Copy the records of a period out of an archive, checked",
 		Long: `Export checks an archive as verify does and copies the records of a period as
 they stand, one per line. Nothing is copied out of an archive that is not sound.
-Days are UTC; without a period all records are copied.`,
+Days are UTC; without a period all records are copied.
+
+Records of calls name their participants by hashes. With --to FILE, and calls
+among the records, FILE.participants.json says whose they are.`,
 		Example:     "  outrider compliance export /srv/archive --since 2026-01-02 --until 2026-01-03 --to january.jsonl",
 		Args:        cobra.ExactArgs(1),
 		Annotations: exits(exitMissing, exitConflict, exitFault),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			from, err := day(since, time.Time{})
-			if err != nil {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			o.Dir = args[0]
+			if o.from, err = day(since, time.Time{}); err != nil {
 				return err
 			}
-			end, err := day(until, time.Unix(1<<40, 0))
-			if err != nil {
+			if o.until, err = day(until, time.Unix(1<<40, 0)); err != nil {
 				return err
 			}
-			return a.complianceExport(cmd.Context(), args[0], prefix, to, from, end)
+			return a.complianceExport(cmd.Context(), o)
 		},
 	}
 	c.Flags().StringVar(&since, "since", "", "first day, as 2026-01-02")
 	c.Flags().StringVar(&until, "until", "", "day after the last, as 2026-01-03")
-	c.Flags().StringVar(&to, "to", "", "file to write, which must not exist (default standard output)")
-	c.Flags().StringVar(&prefix, "prefix", compliance.DefaultPrefix, "begin of the journal files' names")
+	c.Flags().StringVar(&o.to, "to", "", "file to write, which must not exist (default standard output)")
+	archiveFlags(c, &o.Options)
 	return c
 }
 
@@ -550,33 +593,70 @@ func day(s string, none time.Time) (time.Time, error) {
 	return t, nil
 }
 
-func (a *app) complianceExport(ctx context.Context, dir, prefix, to string, from, until time.Time) (err error) {
-	rep, err := compliance.Verify(dir, prefix, a.knownHead(ctx), nil)
+// participantsFile is where the map of participants stands beside an export.
+func participantsFile(to string) string { return to + ".participants.json" }
+
+func (a *app) complianceExport(ctx context.Context, o complianceExport) (err error) {
+	rep, err := compliance.Verify(o.Options, a.knownHead(ctx), nil)
 	if err != nil {
 		return archiveError(err)
 	}
 	if !rep.Sound() {
-		return &failure{exit: exitFault, code: "not_sound", message: "the archive is not what was written; nothing was copied", next: "outrider compliance verify " + dir}
+		return &failure{exit: exitFault, code: "not_sound", message: "the archive is not what was written; nothing was copied", next: "outrider compliance verify " + o.Dir}
 	}
-	var out io.Writer = a.out
-	if to != "" {
-		f, ferr := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if errors.Is(ferr, os.ErrExist) {
-			return &failure{exit: exitConflict, code: "exists", message: to + " exists already and was not touched"}
-		}
-		if ferr != nil {
-			return usageError("%v", ferr)
-		}
-		defer func() { err = errors.Join(err, f.Sync(), f.Close()) }()
-		out = f
+	if o.to == "" {
+		_, err := o.records(a.out)
+		return err
 	}
+	if _, err := os.Lstat(participantsFile(o.to)); !errors.Is(err, os.ErrNotExist) {
+		return existsFailure(participantsFile(o.to))
+	}
+	names := map[string]string{}
+	err = newFile(o.to, func(w io.Writer) error {
+		var err error
+		names, err = o.records(w)
+		return err
+	})
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	return newFile(participantsFile(o.to), func(w io.Writer) error {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		e.SetEscapeHTML(false)
+		return e.Encode(names)
+	})
+}
+
+// records copies the records of the period, and returns who is behind the
+// hashes of participants in them.
+func (o complianceExport) records(out io.Writer) (map[string]string, error) {
+	names := map[string]string{}
 	w := bufio.NewWriter(out)
-	_, err = compliance.Verify(dir, prefix, nil, func(line []byte, r *compliance.Record) error {
-		if at, err := r.When(); err != nil || at.Before(from) || !at.Before(until) {
+	_, err := compliance.Verify(o.Options, nil, func(line []byte, r *compliance.Record) error {
+		if at, err := r.When(); err != nil || at.Before(o.from) || !at.Before(o.until) {
 			return nil
 		}
+		maps.Copy(names, r.Participants())
 		_, err := w.Write(append(line[:len(line):len(line)], '\n'))
 		return err
 	})
-	return errors.Join(err, w.Flush())
+	return names, errors.Join(err, w.Flush())
+}
+
+func existsFailure(path string) error {
+	return &failure{exit: exitConflict, code: "exists", message: path + " exists already and was not touched"}
+}
+
+// newFile writes a file that must not exist, and returns when it is on disk.
+func newFile(path string, write func(io.Writer) error) (err error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return existsFailure(path)
+	}
+	if err != nil {
+		return usageError("%v", err)
+	}
+	defer func() { err = errors.Join(err, f.Sync(), f.Close()) }()
+	return write(f)
 }

@@ -38,6 +38,12 @@ var fakeAdmin = func() (out struct {
 func (fakeConfigs) state(c api.NewConfig) api.ConfigState {
 	on := func(b *bool) bool { return b == nil || *b }
 	out := api.ConfigState{Group: c.Group, Sequence: 3, Issued: aTime, Expires: aTime.Add(7 * 24 * time.Hour), Files: on(c.Files), Location: on(c.Location), Seen: 3}
+	if c.Compliance != nil && *c.Compliance != "" {
+		out.Compliance, out.ComplianceName = alice, "keeper"
+		if *c.Compliance == alice.String() { // named by id, before the name came
+			out.ComplianceName = ""
+		}
+	}
 	for _, m := range c.Members {
 		out.Members = append(out.Members, api.Reader{User: alice, Name: m})
 	}

@@ -48,6 +48,7 @@ type configView struct {
 	Unverified bool         `json:"unverified"`
 	Later      bool         `json:"later"`
 	Compliance string       `json:"compliance"`
+	Reader     string       `json:"compliance_name"`
 }
 
 type issuedView struct {
@@ -113,7 +114,8 @@ was in the version before; a new group allows everything.
 
   --files off      no file attachments and no voice memos: none is sent, none opened
   --location off   no positions are shared and none shown
-  --compliance U   the user U archives everything; all members see that
+  --compliance U   the user U archives everything said from the next full minute on;
+                   all members see that
 
 A link may go without a password (--no-password): then only nodes of this network
 can open it. A file or a code to print needs one. With a compliance reader a link
@@ -144,7 +146,8 @@ func (a *app) configPushCmd() *cobra.Command {
 		Long: `Push makes the next version of a group's policy and brings it into the mesh, where
 it goes right behind FLASH to every node. What was pushed outranks every link and
 file of the group. Without a running node it leaves with the next outrider up.
-What is not given stays as it was in the version before.`,
+What is not given stays as it was in the version before. A user named with
+--compliance archives everything said from the next full minute on.`,
 		Example:     "  outrider config push convoy --files on\n  outrider config push default --compliance archive",
 		Args:        cobra.ExactArgs(1),
 		Annotations: exits(exitRefused, exitMissing, exitConflict, exitBusy, exitSetup),
@@ -345,8 +348,11 @@ func (a *app) showSwitches(v configView) {
 	} else {
 		a.printf("members    %s\n", clean(memberNames(v.Members)))
 	}
-	if v.Compliance != "" {
-		a.printf("archived   by user %s\n", clean(short(v.Compliance)))
+	switch {
+	case v.Reader != "":
+		a.printf("archived   by %s\n", clean(v.Reader))
+	case v.Compliance != "":
+		a.printf("archived   by user %s, whose name has not arrived at this node yet\n", clean(short(v.Compliance)))
 	}
 	if v.Later {
 		a.printf("note: a later version made it; what this one does not know is not enforced here\n")

@@ -35,6 +35,13 @@ func GUID(messageID string) string {
 	return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
 }
 
+// StartID is the message_id of a call's start, from that of its end: one
+// message tells both.
+func StartID(endID string) string {
+	h := sha256.Sum256([]byte("call start " + endID))
+	return hex.EncodeToString(h[:16])
+}
+
 // ParticipantHash stands for a user in a call's record: features.md 2.8.
 func ParticipantHash(network identity.NetworkID, name string) string {
 	h := sha256.New()
@@ -42,4 +49,12 @@ func ParticipantHash(network identity.NetworkID, name string) string {
 	h.Write([]byte{0})
 	h.Write([]byte(name))
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// Participants tells whose hashes a call's start has; nil for other records.
+func (r *Record) Participants() map[string]string {
+	if c := r.Call; c != nil && c.Status == CallStarting && len(c.Participants) == 2 && r.Sender != "" && r.Receiver != "" {
+		return map[string]string{c.Participants[0]: r.Sender, c.Participants[1]: r.Receiver}
+	}
+	return nil
 }

@@ -45,7 +45,7 @@ func write(t testing.TB, o Options, from, to int) Head {
 
 func verified(t testing.TB, dir string, known *Head) Report {
 	t.Helper()
-	rep, err := Verify(dir, "", known, nil)
+	rep, err := Verify(Options{Dir: dir}, known, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestK03FoldersAreNotMadeUnasked(t *testing.T) {
 			t.Errorf("%s folder was made", name)
 		}
 	}
-	if _, err := Verify(gone, "", nil, nil); !errors.Is(err, ErrNoFolder) {
+	if _, err := Verify(Options{Dir: gone}, nil, nil); !errors.Is(err, ErrNoFolder) {
 		t.Errorf("verify: %v", err)
 	}
 }

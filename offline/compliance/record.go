@@ -124,15 +124,22 @@ type SavedItem struct {
 	QUID     string `json:"quid,omitempty"` // what the published example calls guid
 }
 
-// A Call is a step of a call: features.md 2.8. Status: 0 starting, 1
-// completed, 2 missed, 3 cancelled.
+// The status of a call in a record: features.md 2.8.
+const (
+	CallStarting  = 0
+	CallCompleted = 1
+	CallMissed    = 2
+	CallCancelled = 3
+)
+
+// A Call is a step of a call: features.md 2.8.
 type Call struct {
 	CallURI      string   `json:"calluri,omitempty"`
 	CallURIIPv6  string   `json:"calluriipv6,omitempty"`
 	Duration     *int64   `json:"duration,omitempty"` // whole seconds
 	InviteMsgID  string   `json:"invitemsgid,omitempty"`
 	MeetingID    int64    `json:"meetingid"`
-	Participants []string `json:"participants,omitempty"` // see ParticipantHash
+	Participants []string `json:"participants,omitempty"` // of a start: ParticipantHash of sender and receiver, in this order
 	StartMsgID   string   `json:"startmsgid,omitempty"`
 	Status       int      `json:"status"`
 	Version      int      `json:"version"`
@@ -177,6 +184,7 @@ type Extensions struct {
 	Hops     *int     `json:"hops,omitempty"`
 	Path     []string `json:"path,omitempty"`
 	Sig      string   `json:"sig,omitempty"`
+	Sent     string   `json:"sent,omitempty"`   // RFC 3339, UTC: what the author's clock said, where msg_ts is not that
 	Share    string   `json:"share,omitempty"`  // live update: the message that opened the share
 	From     string   `json:"from,omitempty"`   // user id of the sender
 	To       string   `json:"to,omitempty"`     // user id of the receiver

@@ -3,6 +3,7 @@ package compliance
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // What can be found in an archive.
@@ -57,23 +61,21 @@ func (r Report) Sound() bool {
 // maxFindings is how many findings a report lists; the rest is of one cause.
 const maxFindings = 100
 
-// Verify reads a whole archive and checks its chain and its attachments. known
-// is where the archive ended when somebody last looked, nil if nobody did: a
-// chain cannot tell by itself that its end was cut off. Each, if not nil, gets
-// every record. The error means that the archive could not be read.
-func Verify(dir, prefix string, known *Head, each func(line []byte, r *Record) error) (Report, error) {
-	if prefix == "" {
-		prefix = DefaultPrefix
+// Verify reads a whole archive and checks its chain and its attachments; of o,
+// the folders and the prefix count. known is where the archive ended when
+// somebody last looked, nil if nobody did: a chain cannot tell by itself that
+// its end was cut off. Each, if not nil, gets every record. The error means that
+// the archive could not be read.
+func Verify(o Options, known *Head, each func(line []byte, r *Record) error) (Report, error) {
+	if o.Prefix == "" {
+		o.Prefix = DefaultPrefix
 	}
-	v := &verifier{each: each, known: known, rep: Report{Head: Head{Hash: Genesis}}}
-	files, err := rotatedFiles(dir, prefix)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("%s: %w", dir, ErrNoFolder)
-	}
+	v := &verifier{o: o, each: each, known: known, rep: Report{Head: Head{Hash: Genesis}}}
+	files, err := o.list()
 	if err != nil {
 		return v.rep, fmt.Errorf("compliance: verify: %w", err)
 	}
-	for _, f := range append(files, filepath.Join(dir, prefix+".log")) {
+	for _, f := range append(files, o.current()) {
 		if err := v.file(f); err != nil {
 			return v.rep, fmt.Errorf("compliance: verify: %w", err)
 		}
@@ -82,7 +84,19 @@ func Verify(dir, prefix string, known *Head, each func(line []byte, r *Record) e
 	return v.rep, nil
 }
 
+// list returns the full files of an archive whose folders are there. A folder
+// for attachments that is not mounted is no attachment taken away.
+func (o *Options) list() ([]string, error) {
+	for _, dir := range []string{o.Dir, o.Attachments} {
+		if st, err := os.Stat(dir); dir != "" && (errors.Is(err, fs.ErrNotExist) || err == nil && !st.IsDir()) {
+			return nil, fmt.Errorf("%s: %w", dir, ErrNoFolder)
+		}
+	}
+	return rotatedFiles(o.Dir, o.Prefix)
+}
+
 type verifier struct {
+	o     Options
 	rep   Report
 	each  func([]byte, *Record) error
 	known *Head
@@ -207,13 +221,12 @@ func (v *verifier) end() {
 	v.find(FindEnd, "the archive ends with record %d, and the node knows of %d", v.rep.Head.N, v.known.N)
 }
 
-// attachment checks the copy that a record names, wherever the archive's
-// folder lies now.
+// attachment checks the copy that a record names.
 func (v *verifier) attachment(r *Record) error {
 	if r.File == nil || r.File.LocalFilename == "" || r.Outrider.SHA256 == "" {
 		return nil
 	}
-	f, err := os.Open(r.File.LocalFilename)
+	path, err := v.o.copyOf(r.File.LocalFilename)
 	if errors.Is(err, fs.ErrNotExist) {
 		v.find(NoteRemoved, "the copy of record %d was taken away", r.Outrider.N)
 		return nil
@@ -221,14 +234,76 @@ func (v *verifier) attachment(r *Record) error {
 	if err != nil {
 		return err
 	}
-	sum := sha256.New()
-	_, err = io.Copy(sum, f)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
 	v.rep.Attachments++
-	if hex.EncodeToString(sum.Sum(nil)) != r.Outrider.SHA256 {
+	sum, err := hashFile(path)
+	if errors.Is(err, fs.ErrInvalid) || absent(err) {
+		err = nil // a device, a pipe or a link to nothing stands in its place; sum is nobody's
+	}
+	if err == nil && hex.EncodeToString(sum) != r.Outrider.SHA256 {
 		v.find(FindAttachment, "the copy of record %d is not the file that was archived", r.Outrider.N)
 	}
-	return nil
+	return err
+}
+
+// copyOf finds the copy that a record names, wherever the archive lies now: by
+// its name in the folder for attachments. The place it was written to counts
+// only for an archive whose copies lie in a folder of their own, and nobody
+// said where that is: in the folder of another archive, as that from which
+// this one was copied, there are only others' copies. fs.ErrNotExist: it is
+// nowhere.
+func (o *Options) copyOf(recorded string) (string, error) {
+	name := filepath.Base(recorded)
+	if name == "." || name == ".." || name == "/" {
+		return "", fs.ErrNotExist
+	}
+	places := []string{filepath.Join(o.Dir, attachments, name)}
+	switch {
+	case o.Attachments != "":
+		places = append([]string{filepath.Join(o.Attachments, name)}, places...)
+	case filepath.IsAbs(recorded) && recorded == filepath.Clean(recorded) && !o.inArchive(filepath.Dir(recorded)):
+		places = append(places, recorded)
+	}
+	for _, p := range places {
+		if _, err := os.Lstat(p); !absent(err) {
+			return p, err
+		}
+	}
+	return "", fs.ErrNotExist
+}
+
+// absent tells whether an error means that there is no such file, or none can
+// be. A record may claim any path.
+func absent(err error) bool {
+	return slices.ContainsFunc([]error{fs.ErrNotExist, unix.ENOTDIR, unix.ENAMETOOLONG, unix.EINVAL, unix.ELOOP},
+		func(e error) bool { return errors.Is(err, e) })
+}
+
+// inArchive tells whether a folder is that for attachments within an archive's.
+func (o *Options) inArchive(dir string) bool {
+	if filepath.Base(dir) != attachments {
+		return false
+	}
+	parent := Options{Dir: filepath.Dir(dir), Prefix: o.Prefix}
+	full, err := rotatedFiles(parent.Dir, o.Prefix)
+	_, open := os.Lstat(parent.current())
+	return err != nil || open == nil || len(full) > 0
+}
+
+// hashFile is the SHA-256 of a regular file; anything else is fs.ErrInvalid and
+// is not read: it might have no end.
+func hashFile(path string) (_ []byte, err error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe's end is not waited for
+	if errors.Is(err, unix.ENXIO) {                             // a socket
+		err = fs.ErrInvalid
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil, cmp.Or(err, fs.ErrInvalid)
+	}
+	sum := sha256.New()
+	_, err = io.Copy(sum, f)
+	return sum.Sum(nil), err
 }

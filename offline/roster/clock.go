@@ -9,6 +9,15 @@ import (
 // count as right.
 const agreement = time.Hour
 
+// A Voucher says what a clock is trusted for. The later ones are better.
+type Voucher uint8
+
+const (
+	VouchedNot   Voucher = iota // nothing has confirmed it
+	VouchedAdmin                // a time that an admin signed agrees with it
+	VouchedTime                 // NTP or GPS
+)
+
 // A Clock is the node's clock for certificates (crypto.md 3.2): never earlier
 // than a floor that only ever rises, through times that admins signed and
 // through GPS or NTP, and that moves on with the time that has passed. What
@@ -16,10 +25,11 @@ const agreement = time.Hour
 type Clock struct {
 	now func() time.Time
 
-	mu      sync.Mutex
-	floor   time.Time // no earlier than this ...
-	mark    time.Time // ... when now() said this
-	trusted bool
+	mu    sync.Mutex
+	floor time.Time // no earlier than this ...
+	mark  time.Time // ... when now() said this
+	under Voucher   // who said so
+	by    Voucher   // the best of those who agreed with now()
 }
 
 // NewClock returns a clock over now, with the floor kept from the last run.
@@ -60,7 +70,24 @@ func (c *Clock) Lowest() time.Time {
 func (c *Clock) Trusted() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.trusted
+	return c.by != VouchedNot
+}
+
+// VouchedBy returns the best of what vouches for Now as it stands: for the
+// local clock, or, where that is behind, for the floor. An old time that an
+// admin signed is only a bound.
+func (c *Clock) VouchedBy() Voucher {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch now, lowest := c.read(); {
+	case !now.Before(lowest):
+		return c.by
+	case c.under == VouchedTime:
+		return VouchedTime
+	case lowest.Sub(now) <= agreement:
+		return min(c.by, VouchedAdmin)
+	}
+	return VouchedNot
 }
 
 // Suspect reports whether the local clock stands below the floor, which is
@@ -82,9 +109,11 @@ func (c *Clock) Observe(signed time.Time) {
 	defer c.mu.Unlock()
 	now, lowest := c.read()
 	if signed.After(lowest) {
-		c.raise(signed)
+		c.raise(signed, VouchedAdmin)
 	}
-	c.trusted = c.trusted || now.Sub(signed).Abs() <= agreement
+	if now.Sub(signed).Abs() <= agreement {
+		c.by = max(c.by, VouchedAdmin)
+	}
 }
 
 // Confirm takes a time from GPS or NTP. If the local clock agrees with it the
@@ -95,10 +124,12 @@ func (c *Clock) Confirm(t time.Time) (agrees bool) {
 	defer c.mu.Unlock()
 	now, lowest := c.read()
 	if t.After(lowest) {
-		c.raise(t)
+		c.raise(t, VouchedTime)
 	}
 	agrees = now.Sub(t).Abs() <= agreement
-	c.trusted = c.trusted || !now.After(t.Add(agreement))
+	if !now.After(t.Add(agreement)) {
+		c.by = VouchedTime
+	}
 	return agrees
 }
 
@@ -108,7 +139,7 @@ func (c *Clock) Vouch() {
 	c.Confirm(c.now())
 }
 
-func (c *Clock) raise(t time.Time) { c.floor, c.mark = t.Round(0), c.now() }
+func (c *Clock) raise(t time.Time, by Voucher) { c.floor, c.mark, c.under = t.Round(0), c.now(), by }
 
 // Floor returns what to keep for the next start: the floor moved on by the
 // time that has passed, and the local time once that is trusted. An untrusted
@@ -117,7 +148,7 @@ func (c *Clock) Floor() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now, lowest := c.read()
-	if c.trusted && now.After(lowest) {
+	if c.by != VouchedNot && now.After(lowest) {
 		return now.UTC()
 	}
 	return lowest.UTC()

@@ -71,6 +71,36 @@ func TestClockAgreement(t *testing.T) {
 	}
 }
 
+// TestClockRemembersWhoVouched for what it shows: the best of them, and none
+// that it did not agree with.
+func TestClockRemembersWhoVouched(t *testing.T) {
+	wall := epoch
+	c := NewClock(func() time.Time { return wall }, epoch.AddDate(0, 0, -1))
+	want := func(after string, by Voucher, trusted bool) {
+		t.Helper()
+		if c.VouchedBy() != by || c.Trusted() != trusted {
+			t.Errorf("after %s: vouched for by %d, trusted %v", after, c.VouchedBy(), c.Trusted())
+		}
+	}
+	want("its making", VouchedNot, false)
+	c.Observe(epoch.Add(-2 * agreement))
+	want("an admin's time of long ago", VouchedNot, false)
+	c.Confirm(epoch.Add(-2 * agreement))
+	want("a GPS time far behind", VouchedNot, false)
+	c.Observe(epoch.Add(-time.Second))
+	want("an admin's time", VouchedAdmin, true)
+	c.Vouch()
+	want("NTP", VouchedTime, true)
+	c.Observe(epoch)
+	want("another time of an admin", VouchedTime, true)
+	c.Observe(epoch.Add(agreement))
+	want("an admin's time an hour ahead, which is shown", VouchedAdmin, true)
+	c.Observe(epoch.Add(agreement + time.Second))
+	want("an admin's time that is only a bound", VouchedNot, true)
+	c.Confirm(epoch.Add(2 * agreement))
+	want("a GPS time ahead of all", VouchedTime, true)
+}
+
 // TestClockIsMonotonic: with the real clock of the bubble, elapsed time moves
 // the floor.
 func TestClockIsMonotonic(t *testing.T) {
