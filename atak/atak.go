@@ -46,6 +46,7 @@ const (
 	maxQueueBytes  = 4 << 20          // and their bytes
 	maxRemembered  = 1024             // sent messages whose receipts go back to a client
 	maxReplay      = 500              // unread messages given to a client that returns
+	maxMarks       = 100              // marks given to a client that connects
 	spoolTime      = 24 * time.Hour   // how long an upload is kept
 	linger         = 2 * time.Minute  // how long a user stays open for requests after the last one
 	handshakeTime  = 10 * time.Second // of TLS
@@ -99,9 +100,10 @@ type User interface {
 	OpenFile(ctx context.Context, id MessageID) (io.ReadCloser, error)
 	Read(ctx context.Context, id MessageID) error
 	// Unread returns what the user has not read, oldest first, at most n, and
-	// Positions the newest live position of each other person.
+	// Positions the newest live position of each other person and the newest
+	// marks of others, at most that many, those taken back among them.
 	Unread(ctx context.Context, n int) ([]Message, error)
-	Positions(ctx context.Context) ([]Message, error)
+	Positions(ctx context.Context, marks int) ([]Message, error)
 	Close()
 }
 
@@ -117,8 +119,9 @@ type Kind uint8
 
 // The kinds.
 const (
-	Text Kind = iota + 1
-	Place
+	Text  Kind = iota + 1
+	Place      // a live position, until the person's next one
+	Mark       // a position that was sent once: it stands until it expires or is taken back
 	Package
 )
 
@@ -132,6 +135,8 @@ type Message struct {
 	Position  Position
 	File      File
 	Sent      time.Time
+	Expires   time.Time
+	Gone      bool // it was taken back; only of marks
 	Unread    bool
 	Delivered bool
 	Read      bool

@@ -335,7 +335,7 @@ func TestL03LoopsAndBorrowedNames(t *testing.T) {
 	a.send(looped)
 	a.quiet("an own event", func(e cot.Event) bool { return e.UID == uidOf(nodes[0].user.self.ID) || e.Type == "b-t-f-d" })
 	b.quiet("a loop", func(e cot.Event) bool { return e.Type == "b-t-f" })
-	if got, _ := nodes[1].user.Positions(t.Context()); len(got) != 1 {
+	if got, _ := nodes[1].user.Positions(t.Context(), maxMarks); len(got) != 1 {
 		t.Errorf("bravo got %d positions", len(got))
 	}
 }

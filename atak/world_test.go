@@ -190,11 +190,11 @@ func (u *fakeUser) Read(_ context.Context, id MessageID) error {
 }
 
 func (u *fakeUser) Unread(_ context.Context, n int) (out []Message, err error) {
-	return u.filter(func(m *fakeMessage) bool { return !m.Out && m.Unread && m.Kind != Place })
+	return u.filter(func(m *fakeMessage) bool { return !m.Out && m.Unread && m.Kind != Place && m.Kind != Mark })
 }
 
-func (u *fakeUser) Positions(context.Context) ([]Message, error) {
-	return u.filter(func(m *fakeMessage) bool { return !m.Out && m.Kind == Place })
+func (u *fakeUser) Positions(_ context.Context, marks int) ([]Message, error) {
+	return u.filter(func(m *fakeMessage) bool { return !m.Out && (m.Kind == Place || m.Kind == Mark) })
 }
 
 func (u *fakeUser) filter(keep func(*fakeMessage) bool) (out []Message, err error) {

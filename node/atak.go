@@ -328,17 +328,25 @@ func (u *takUser) Unread(ctx context.Context, n int) ([]atak.Message, error) {
 	return out[max(0, len(out)-n):], err
 }
 
-// Positions returns the newest live position of each other person.
-func (u *takUser) Positions(ctx context.Context) ([]atak.Message, error) {
-	var out []atak.Message
+// Positions returns the newest live position of each other person and the newest
+// marks of others.
+func (u *takUser) Positions(ctx context.Context, most int) ([]atak.Message, error) {
+	var live, marks []atak.Message
+	at := make(map[atak.PersonID]bool)
 	err := u.each(ctx, func(chat.Conversation) bool { return true }, func(m chat.Message) bool {
-		if m.Out || m.Location == nil || !m.Location.Live {
+		if m.Out || m.Type != chat.TypeLocation {
 			return true
 		}
-		out = append(out, atakMessage(m))
-		return false
+		switch t := atakMessage(m); {
+		case t.Kind == atak.Mark:
+			marks = append(marks, t)
+		case m.Location != nil && !at[t.Peer.ID]:
+			at[t.Peer.ID], live = true, append(live, t)
+		}
+		return true
 	})
-	return out, err
+	slices.SortStableFunc(marks, func(a, b atak.Message) int { return a.Sent.Compare(b.Sent) })
+	return append(live, marks[max(0, len(marks)-most):]...), err
 }
 
 // each goes through the newest messages of conversations, newest first, until
