@@ -107,11 +107,12 @@ type User interface {
 	Close()
 }
 
-// A Person is somebody the user can write to.
+// A Person is somebody the user knows of.
 type Person struct {
-	ID   PersonID
-	Name string
-	Keys bool // a message could be sealed to them now
+	ID      PersonID
+	Name    string
+	Keys    bool // a message could be sealed to them now
+	Archive bool // they get a copy of everything and are written to by nobody
 }
 
 // A Kind tells what a message carries.

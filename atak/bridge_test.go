@@ -258,6 +258,35 @@ func TestL03ListsAndSmallCalls(t *testing.T) {
 	}
 }
 
+// K01: whoever archives gets no position of the bridge, and is no contact of a
+// device; their name is still nobody else's, and what is written to them is
+// refused in words.
+func TestK01ArchiveReaderIsNoContact(t *testing.T) {
+	nodes := world(t, "alpha", "bravo", "keeper")
+	w, keeper := nodes[0].mesh, nodes[2].user.self.ID
+	w.mu.Lock()
+	nodes[2].user.self.Archive = true
+	w.mu.Unlock()
+	a, b := nodes[0].device("ANDROID-aa", "keeper"), nodes[1].device("ANDROID-bb", "bravo")
+	e := b.wait("alpha", func(e cot.Event) bool { return e.UID == uidOf(nodes[0].user.self.ID) })
+	if e.Callsign() != "alpha" {
+		t.Errorf("alpha appears as %q", e.Callsign())
+	}
+	for path, shown := range map[string]string{"/Marti/api/clientEndPoints": `"callsign":"bravo"`, "/Marti/api/contacts/all": `"callsign":"bravo"`} {
+		code, answer, _ := nodes[0].http(a.cert, "GET", path, "", nil)
+		if code != 200 || !strings.Contains(answer, shown) || strings.Contains(answer, "keeper") {
+			t.Errorf("%s: %d %s", path, code, answer)
+		}
+	}
+	w.mu.Lock()
+	if w.toArchive != 0 {
+		t.Errorf("%d positions were sent to the reader", w.toArchive)
+	}
+	w.mu.Unlock()
+	a.send(a.chat(keeper, "1", "hello"))
+	a.waitText("written to by nobody")
+}
+
 // L03: what is refused is refused in words, and nothing is sent.
 func TestL03WhatCannotBeCarriedIsSaid(t *testing.T) {
 	nodes := world(t, "alpha", "bravo")

@@ -416,19 +416,25 @@ func (d *desk) share(ctx context.Context) {
 // audience is who gets positions by the settings: only people a message can be
 // sealed to now, for a position that waits for keys is of no use.
 func (d *desk) audience(ctx context.Context) ([]PersonID, error) {
-	people, err := d.user.People(ctx)
+	people, err := d.contacts(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var out []PersonID
 	for _, p := range people {
-		if p.ID != d.self.ID && p.Keys && len(out) < MaxRecipients && slices.ContainsFunc(d.srv.cfg.ShareWith, func(s string) bool {
+		if p.Keys && len(out) < MaxRecipients && slices.ContainsFunc(d.srv.cfg.ShareWith, func(s string) bool {
 			return s == "*" || s == p.Name || s == string(p.ID)
 		}) {
 			out = append(out, p.ID)
 		}
 	}
 	return out, nil
+}
+
+// contacts are those whom the user can write to.
+func (d *desk) contacts(ctx context.Context) ([]Person, error) {
+	people, err := d.user.People(ctx)
+	return slices.DeleteFunc(people, func(p Person) bool { return p.ID == d.self.ID || p.Archive }), err
 }
 
 // act names an act of sending, so that an event that comes twice is sent once.

@@ -224,7 +224,7 @@ func (u *takUser) Close()             { u.once.Do(func() { u.b.n.holds.give(u.id
 const positionTTL = 24 * time.Hour
 
 func atakPerson(p chat.Person) atak.Person {
-	return atak.Person{ID: atak.PersonID(p.ID.String()), Name: p.Name, Keys: p.HasKeys}
+	return atak.Person{ID: atak.PersonID(p.ID.String()), Name: p.Name, Keys: p.HasKeys, Archive: p.Archive}
 }
 
 func (u *takUser) People(ctx context.Context) ([]atak.Person, error) {
