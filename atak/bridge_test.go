@@ -600,6 +600,34 @@ func TestL03ConnectionPackage(t *testing.T) {
 	}
 }
 
+// A client can be told of an IPv4 address or a host name. All else is refused in
+// words before there is a package.
+func TestL03HostsOfAPackage(t *testing.T) {
+	cred, err := NewCredential("id-alpha")
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("a", 63)
+	for _, host := range []string{"192.0.2.1", "127.0.0.1", "node-7", "node7.example.org", "7node.example", "A.b", long + ".x", strings.Repeat(long+".", 3) + strings.Repeat("b", 61)} {
+		if err := CheckHost(host); err != nil {
+			t.Errorf("%q: %v", host, err)
+		}
+	}
+	for host, says := range map[string]string{
+		"": "no host name", "bad host": "no host name", "bad host:99": "without the port", "192.0.2.1:8089": "without the port", "192.0.2": "no IPv4 address",
+		"192.0.2.256": "no IPv4 address", "-a.example": "no host name", "a-.example": "no host name", "a..b": "no host name", "a.": "no host name",
+		"a_b": "no host name", "nöde": "no host name", "a\nb": "no host name", long + "a": "no host name", strings.Repeat(long+".", 3) + strings.Repeat("b", 62): "no host name",
+		"::1": "IPv6", "[::1]": "no host name", "fe80::1%eth0": "IPv6", "::ffff:192.0.2.1": "IPv6", "::": "IPv6", "0.0.0.0": "could reach", "239.2.3.1": "could reach",
+	} {
+		if err := CheckHost(host); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v", host, err)
+		}
+		if b, err := cas[0]().ConnectionPackage(Enrolment{Credential: cred, Callsign: "a", Node: "n", Host: host, StreamPort: 8089}); err == nil || b != nil {
+			t.Errorf("a package for %q", host)
+		}
+	}
+}
+
 // A listener that fails is told; a port that is taken too.
 func TestL03RunTellsOfFaults(t *testing.T) {
 	n := world(t, "alpha")[0]

@@ -396,6 +396,10 @@ func (b *bridge) Enroll(ctx context.Context, e api.NewTAKClient) ([]byte, api.TA
 	if b == nil {
 		return nil, api.TAKClient{}, errTAKOff
 	}
+	host, err := b.clientHost(e.Host)
+	if err != nil {
+		return nil, api.TAKClient{}, err
+	}
 	var found *chat.Hosted
 	for _, h := range b.n.chat.Hosted() {
 		if h.Name == e.Name || h.User.String() == e.Name {
@@ -421,7 +425,7 @@ func (b *bridge) Enroll(ctx context.Context, e api.NewTAKClient) ([]byte, api.TA
 	if err != nil {
 		return nil, api.TAKClient{}, err
 	}
-	pkg, err := b.pack(cred, found.Name, e.Host)
+	pkg, err := b.pack(cred, found.Name, host)
 	if err != nil {
 		return nil, api.TAKClient{}, err
 	}
@@ -431,18 +435,36 @@ func (b *bridge) Enroll(ctx context.Context, e api.NewTAKClient) ([]byte, api.TA
 	return pkg, api.TAKClient{ID: cred.Serial, User: found.User, Name: found.Name, Since: time.Now()}, nil
 }
 
-// pack makes the connection package, with the address clients shall use.
-func (b *bridge) pack(cred atak.Credential, name, host string) ([]byte, error) {
+// clientHost is where clients shall connect: the host that was asked for, or else
+// the best one they can be told of.
+func (b *bridge) clientHost(asked string) (string, error) {
+	if asked != "" {
+		if err := atak.CheckHost(asked); err != nil {
+			return "", fmt.Errorf("%v: %w", err, chat.ErrInvalid)
+		}
+		return asked, nil
+	}
 	stream, _ := b.n.cfg.ATAKAddrs()
-	if host == "" {
-		host = stream.Addr().String()
-		if hosts := reachableAddrs(b.n.cfg); stream.Addr().IsUnspecified() && len(hosts) > 0 {
-			host, _, _ = net.SplitHostPort(hosts[0])
+	hosts := []string{stream.Addr().String()}
+	if stream.Addr().IsUnspecified() {
+		hosts = nil
+		for _, a := range reachableAddrs(b.n.cfg) {
+			if host, _, err := net.SplitHostPort(a); err == nil {
+				hosts = append(hosts, host)
+			}
 		}
 	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		return nil, fmt.Errorf("node: this machine has no address that clients could reach; name one with --address: %w", chat.ErrInvalid)
+	for _, host := range hosts {
+		if atak.CheckHost(host) == nil {
+			return host, nil
+		}
 	}
+	return "", fmt.Errorf("node: this machine has no IPv4 address or host name that clients could be told of; name one with --address: %w", chat.ErrInvalid)
+}
+
+// pack makes the connection package, with the host clients shall use.
+func (b *bridge) pack(cred atak.Credential, name, host string) ([]byte, error) {
+	stream, _ := b.n.cfg.ATAKAddrs()
 	label := strings.TrimSpace(b.n.home.ID().Short())
 	return b.ca.ConnectionPackage(atak.Enrolment{Credential: cred, Callsign: name, Node: label, Host: host, StreamPort: stream.Port()})
 }
