@@ -46,6 +46,7 @@ const (
 	maxQueueBytes  = 4 << 20          // and their bytes
 	maxRemembered  = 1024             // sent messages whose receipts go back to a client
 	maxReplay      = 500              // unread messages given to a client that returns
+	maxMarks       = 100              // marks given to a client that connects
 	spoolTime      = 24 * time.Hour   // how long an upload is kept
 	linger         = 2 * time.Minute  // how long a user stays open for requests after the last one
 	handshakeTime  = 10 * time.Second // of TLS
@@ -99,17 +100,19 @@ type User interface {
 	OpenFile(ctx context.Context, id MessageID) (io.ReadCloser, error)
 	Read(ctx context.Context, id MessageID) error
 	// Unread returns what the user has not read, oldest first, at most n, and
-	// Positions the newest live position of each other person.
+	// Positions the newest live position of each other person and the newest
+	// marks of others, at most that many, those taken back among them.
 	Unread(ctx context.Context, n int) ([]Message, error)
-	Positions(ctx context.Context) ([]Message, error)
+	Positions(ctx context.Context, marks int) ([]Message, error)
 	Close()
 }
 
-// A Person is somebody the user can write to.
+// A Person is somebody the user knows of.
 type Person struct {
-	ID   PersonID
-	Name string
-	Keys bool // a message could be sealed to them now
+	ID      PersonID
+	Name    string
+	Keys    bool // a message could be sealed to them now
+	Archive bool // they get a copy of everything and are written to by nobody
 }
 
 // A Kind tells what a message carries.
@@ -117,8 +120,9 @@ type Kind uint8
 
 // The kinds.
 const (
-	Text Kind = iota + 1
-	Place
+	Text  Kind = iota + 1
+	Place      // a live position, until the person's next one
+	Mark       // a position that was sent once: it stands until it expires or is taken back
 	Package
 )
 
@@ -132,6 +136,8 @@ type Message struct {
 	Position  Position
 	File      File
 	Sent      time.Time
+	Expires   time.Time
+	Gone      bool // it was taken back; only of marks
 	Unread    bool
 	Delivered bool
 	Read      bool

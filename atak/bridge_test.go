@@ -258,6 +258,35 @@ func TestL03ListsAndSmallCalls(t *testing.T) {
 	}
 }
 
+// K01: whoever archives gets no position of the bridge, and is no contact of a
+// device; their name is still nobody else's, and what is written to them is
+// refused in words.
+func TestK01ArchiveReaderIsNoContact(t *testing.T) {
+	nodes := world(t, "alpha", "bravo", "keeper")
+	w, keeper := nodes[0].mesh, nodes[2].user.self.ID
+	w.mu.Lock()
+	nodes[2].user.self.Archive = true
+	w.mu.Unlock()
+	a, b := nodes[0].device("ANDROID-aa", "keeper"), nodes[1].device("ANDROID-bb", "bravo")
+	e := b.wait("alpha", func(e cot.Event) bool { return e.UID == uidOf(nodes[0].user.self.ID) })
+	if e.Callsign() != "alpha" {
+		t.Errorf("alpha appears as %q", e.Callsign())
+	}
+	for path, shown := range map[string]string{"/Marti/api/clientEndPoints": `"callsign":"bravo"`, "/Marti/api/contacts/all": `"callsign":"bravo"`} {
+		code, answer, _ := nodes[0].http(a.cert, "GET", path, "", nil)
+		if code != 200 || !strings.Contains(answer, shown) || strings.Contains(answer, "keeper") {
+			t.Errorf("%s: %d %s", path, code, answer)
+		}
+	}
+	w.mu.Lock()
+	if w.toArchive != 0 {
+		t.Errorf("%d positions were sent to the reader", w.toArchive)
+	}
+	w.mu.Unlock()
+	a.send(a.chat(keeper, "1", "hello"))
+	a.waitText("written to by nobody")
+}
+
 // L03: what is refused is refused in words, and nothing is sent.
 func TestL03WhatCannotBeCarriedIsSaid(t *testing.T) {
 	nodes := world(t, "alpha", "bravo")
@@ -335,7 +364,7 @@ func TestL03LoopsAndBorrowedNames(t *testing.T) {
 	a.send(looped)
 	a.quiet("an own event", func(e cot.Event) bool { return e.UID == uidOf(nodes[0].user.self.ID) || e.Type == "b-t-f-d" })
 	b.quiet("a loop", func(e cot.Event) bool { return e.Type == "b-t-f" })
-	if got, _ := nodes[1].user.Positions(t.Context()); len(got) != 1 {
+	if got, _ := nodes[1].user.Positions(t.Context(), maxMarks); len(got) != 1 {
 		t.Errorf("bravo got %d positions", len(got))
 	}
 }
@@ -568,6 +597,34 @@ func TestL03ConnectionPackage(t *testing.T) {
 	}
 	if _, err := credentialOf(ca.cert); !errors.Is(err, ErrRefused) {
 		t.Error("a certificate without a credential")
+	}
+}
+
+// A client can be told of an IPv4 address or a host name. All else is refused in
+// words before there is a package.
+func TestL03HostsOfAPackage(t *testing.T) {
+	cred, err := NewCredential("id-alpha")
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("a", 63)
+	for _, host := range []string{"192.0.2.1", "127.0.0.1", "node-7", "node7.example.org", "7node.example", "A.b", long + ".x", strings.Repeat(long+".", 3) + strings.Repeat("b", 61)} {
+		if err := CheckHost(host); err != nil {
+			t.Errorf("%q: %v", host, err)
+		}
+	}
+	for host, says := range map[string]string{
+		"": "no host name", "bad host": "no host name", "bad host:99": "without the port", "192.0.2.1:8089": "without the port", "192.0.2": "no IPv4 address",
+		"192.0.2.256": "no IPv4 address", "-a.example": "no host name", "a-.example": "no host name", "a..b": "no host name", "a.": "no host name",
+		"a_b": "no host name", "nöde": "no host name", "a\nb": "no host name", long + "a": "no host name", strings.Repeat(long+".", 3) + strings.Repeat("b", 62): "no host name",
+		"::1": "IPv6", "[::1]": "no host name", "fe80::1%eth0": "IPv6", "::ffff:192.0.2.1": "IPv6", "::": "IPv6", "0.0.0.0": "could reach", "239.2.3.1": "could reach",
+	} {
+		if err := CheckHost(host); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v", host, err)
+		}
+		if b, err := cas[0]().ConnectionPackage(Enrolment{Credential: cred, Callsign: "a", Node: "n", Host: host, StreamPort: 8089}); err == nil || b != nil {
+			t.Errorf("a package for %q", host)
+		}
 	}
 }
 

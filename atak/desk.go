@@ -38,6 +38,9 @@ type desk struct {
 	kept    *memory[bool]  // what the clients were told is withheld
 	sent    *memory[sent]  // outgoing messages whose receipts go to a device
 	early   *memory[state] // states that came before the message was noted
+
+	markMu sync.Mutex    // each client is told of a mark's changes in their order
+	marks  *memory[mark] // what was shown, or taken off
 }
 
 // An ownPosition is the newest position of the user's devices.
@@ -55,7 +58,7 @@ func newDesk(s *Server, u User, sp *spool) *desk {
 	d := &desk{
 		srv: s, user: u, self: u.Self(), spool: sp, inbox: newMailbox(), packages: newMailbox(), kick: make(chan struct{}, 1),
 		over: make(chan struct{}), workers: 1, clients: make(map[*client]bool), tracks: make(map[PersonID]Position),
-		given: newMemory[bool](), kept: newMemory[bool](), sent: newMemory[sent](), early: newMemory[state](),
+		given: newMemory[bool](), kept: newMemory[bool](), sent: newMemory[sent](), early: newMemory[state](), marks: newMemory[mark](),
 	}
 	d.shut = sync.OnceFunc(func() { close(d.over) })
 	return d
@@ -142,6 +145,7 @@ func (d *desk) run(ctx context.Context) {
 				return
 			}
 			d.share(ctx)
+			d.unmarkExpired()
 		case <-hour.C:
 			if err := d.spool.sweep(false); err != nil {
 				d.srv.log.Warn("atak: sweep files", "err", err)
@@ -183,6 +187,8 @@ func (d *desk) update(ctx context.Context, m Message) {
 		}
 	case m.Kind == Place:
 		d.moved(ctx, m)
+	case m.Kind == Mark:
+		d.marked(m)
 	case m.Kind == Text && m.Unread && d.given.add(m.ID, true):
 		d.deliver(m, d.all()...)
 	case m.Kind == Package && m.Unread && m.File.Complete && d.given.add(m.ID, true):
@@ -238,14 +244,18 @@ func (d *desk) honest(ctx context.Context, m Message) Position {
 	return p
 }
 
-// welcome shows a new client where everybody is.
+// welcome shows a new client where everybody is, and what they have marked.
 func (d *desk) welcome(ctx context.Context, c *client) {
-	list, err := d.user.Positions(ctx)
+	list, err := d.user.Positions(ctx, maxMarks)
 	if err != nil {
 		d.srv.log.Warn("atak: read positions", "err", err)
 		return
 	}
 	for _, m := range list {
+		if m.Kind == Mark {
+			d.mark(m, c)
+			continue
+		}
 		d.mu.Lock()
 		if old, ok := d.tracks[m.Peer.ID]; !ok || m.Position.Time.After(old.Time) {
 			d.tracks[m.Peer.ID] = m.Position
@@ -406,19 +416,25 @@ func (d *desk) share(ctx context.Context) {
 // audience is who gets positions by the settings: only people a message can be
 // sealed to now, for a position that waits for keys is of no use.
 func (d *desk) audience(ctx context.Context) ([]PersonID, error) {
-	people, err := d.user.People(ctx)
+	people, err := d.contacts(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var out []PersonID
 	for _, p := range people {
-		if p.ID != d.self.ID && p.Keys && len(out) < MaxRecipients && slices.ContainsFunc(d.srv.cfg.ShareWith, func(s string) bool {
+		if p.Keys && len(out) < MaxRecipients && slices.ContainsFunc(d.srv.cfg.ShareWith, func(s string) bool {
 			return s == "*" || s == p.Name || s == string(p.ID)
 		}) {
 			out = append(out, p.ID)
 		}
 	}
 	return out, nil
+}
+
+// contacts are those whom the user can write to.
+func (d *desk) contacts(ctx context.Context) ([]Person, error) {
+	people, err := d.user.People(ctx)
+	return slices.DeleteFunc(people, func(p Person) bool { return p.ID == d.self.ID || p.Archive }), err
 }
 
 // act names an act of sending, so that an event that comes twice is sent once.
@@ -511,6 +527,21 @@ func (m *memory[T]) change(id MessageID, edit func(v T, known bool) (T, bool)) {
 	if v, keep := edit(old, ok); keep {
 		m.set(id, v)
 	}
+}
+
+// drop forgets the values for which over holds and returns their messages.
+func (m *memory[T]) drop(over func(T) bool) (out []MessageID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.order = slices.DeleteFunc(m.order, func(id MessageID) bool {
+		if !over(m.by[id]) {
+			return false
+		}
+		delete(m.by, id)
+		out = append(out, id)
+		return true
+	})
+	return out
 }
 
 func (m *memory[T]) get(id MessageID) (T, bool) {

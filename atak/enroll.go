@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"encoding/xml"
 	"fmt"
-	"net"
+	"net/netip"
 	"strconv"
+	"strings"
 
 	"outrider/atak/datapkg"
 )
@@ -19,6 +20,38 @@ type Enrolment struct {
 	StreamPort uint16
 }
 
+// CheckHost tells whether clients can be told to connect to a host. Their settings
+// say host:port:ssl, so it is an IPv4 address or a host name (RFC 1123, section
+// 2.1): the colons of an IPv6 address would be read as the port.
+func CheckHost(host string) error {
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case err == nil && !ip.Is4():
+		return fmt.Errorf("atak: %q is an IPv6 address, which a TAK client's settings (host:port:ssl) have no room for; name an IPv4 address or a host name", host)
+	case err == nil && (ip.IsUnspecified() || ip.IsMulticast()):
+		return fmt.Errorf("atak: %q is no address that clients could reach; name an IPv4 address of this node or a host name", host)
+	case err == nil || isHostName(host):
+		return nil
+	}
+	return fmt.Errorf("atak: %q is no IPv4 address and no host name; name one without the port, which is that of the node's atak.listen", host)
+}
+
+// isHostName takes letters, digits and inner hyphens between dots. The last part
+// is no number, which would make it a mistyped address.
+func isHostName(s string) bool {
+	labels := strings.Split(s, ".")
+	for _, l := range labels {
+		if len(l) < 1 || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' || strings.ContainsFunc(l, notInName) {
+			return false
+		}
+	}
+	return len(s) <= 253 && strings.Trim(labels[len(labels)-1], "0123456789") != ""
+}
+
+func notInName(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-'
+}
+
 // A connection package brings file names that are unique per node: WinTAK
 // takes one server's file for another's otherwise (tak.md 11).
 
@@ -26,6 +59,9 @@ type Enrolment struct {
 // with the CA, a client certificate with its key, and the settings. Whoever
 // has it is that user's client.
 func (ca *CA) ConnectionPackage(e Enrolment) ([]byte, error) {
+	if err := CheckHost(e.Host); err != nil {
+		return nil, err
+	}
 	trust, client, err := ca.keyStores(e.Credential)
 	if err != nil {
 		return nil, err
@@ -66,7 +102,7 @@ func preferences(e Enrolment, trustName, clientName string) ([]byte, error) {
 	x := prefsXML{Groups: []prefsSet{
 		{"1", "cot_streams", []prefEntry{
 			{"count", "class java.lang.Integer", "1"}, text("description0", "Outrider "+e.Node), {"enabled0", "class java.lang.Boolean", "true"},
-			text("connectString0", net.JoinHostPort(e.Host, strconv.Itoa(int(e.StreamPort)))+":ssl"),
+			text("connectString0", e.Host+":"+strconv.Itoa(int(e.StreamPort))+":ssl"),
 			text("caLocation0", "cert/"+trustName), text("caPassword0", Password),
 			text("certificateLocation0", "cert/"+clientName), text("clientPassword0", Password),
 		}},

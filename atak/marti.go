@@ -151,15 +151,12 @@ func (s *Server) versionConfig(w http.ResponseWriter, r *http.Request, _ *desk) 
 
 // clientEndPoints lists everybody the user can write to.
 func (s *Server) clientEndPoints(w http.ResponseWriter, r *http.Request, d *desk) error {
-	people, err := d.user.People(r.Context())
+	people, err := d.contacts(r.Context())
 	if err != nil {
 		return err
 	}
 	rows := []map[string]string{}
 	for _, p := range people {
-		if p.ID == d.self.ID {
-			continue
-		}
 		status := "Disconnected"
 		if p.Keys {
 			status = "Connected"
@@ -182,15 +179,13 @@ func (d *desk) seen(p PersonID) time.Time {
 }
 
 func (s *Server) contacts(w http.ResponseWriter, r *http.Request, d *desk) error {
-	people, err := d.user.People(r.Context())
+	people, err := d.contacts(r.Context())
 	if err != nil {
 		return err
 	}
 	rows := []map[string]any{}
 	for _, p := range people {
-		if p.ID != d.self.ID {
-			rows = append(rows, map[string]any{"filterGroups": nil, "notes": "", "callsign": p.Name, "team": "Cyan", "role": "Team Member", "takv": "Outrider", "uid": uidOf(p.ID)})
-		}
+		rows = append(rows, map[string]any{"filterGroups": nil, "notes": "", "callsign": p.Name, "team": "Cyan", "role": "Team Member", "takv": "Outrider", "uid": uidOf(p.ID)})
 	}
 	return writeAs(w, "application/json", rows)
 }

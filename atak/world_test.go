@@ -50,6 +50,8 @@ type mesh struct {
 	users map[PersonID]*fakeUser
 	acts  map[string]MessageID
 	held  []func() // what waits for the cut to end
+
+	toArchive int // messages to a reader of the archive, which were refused
 }
 
 type fakeUser struct {
@@ -110,6 +112,9 @@ func (u *fakeUser) send(to PersonID, once string, m Message, body []byte) (Messa
 		return "", u.fail
 	case peer == nil || peer == u:
 		return "", ErrNotFound
+	case peer.self.Archive:
+		w.toArchive++
+		return "", errors.New("an archive reader is written to by nobody")
 	}
 	if id, ok := w.acts[once]; ok && once != "" {
 		return id, nil
@@ -190,11 +195,11 @@ func (u *fakeUser) Read(_ context.Context, id MessageID) error {
 }
 
 func (u *fakeUser) Unread(_ context.Context, n int) (out []Message, err error) {
-	return u.filter(func(m *fakeMessage) bool { return !m.Out && m.Unread && m.Kind != Place })
+	return u.filter(func(m *fakeMessage) bool { return !m.Out && m.Unread && m.Kind != Place && m.Kind != Mark })
 }
 
-func (u *fakeUser) Positions(context.Context) ([]Message, error) {
-	return u.filter(func(m *fakeMessage) bool { return !m.Out && m.Kind == Place })
+func (u *fakeUser) Positions(_ context.Context, marks int) ([]Message, error) {
+	return u.filter(func(m *fakeMessage) bool { return !m.Out && (m.Kind == Place || m.Kind == Mark) })
 }
 
 func (u *fakeUser) filter(keep func(*fakeMessage) bool) (out []Message, err error) {
@@ -262,7 +267,7 @@ func world(t *testing.T, names ...string) []*node {
 	var out []*node
 	for i, name := range names {
 		n := &node{t: t, mesh: w, ca: cas[i](), accounts: &accounts{w, map[string]bool{}}}
-		n.user = &fakeUser{mesh: w, self: Person{w.person(name), name, true}, key: [32]byte{byte(i + 1)}}
+		n.user = &fakeUser{mesh: w, self: Person{ID: w.person(name), Name: name, Keys: true}, key: [32]byte{byte(i + 1)}}
 		n.cfg = Config{
 			Stream: "127.0.0.1:0", HTTPS: "127.0.0.1:0", Version: "test", ShareWith: []string{"*"}, Interval: time.Millisecond,
 			Dir: t.TempDir(), CA: n.ca, Hosts: []string{"127.0.0.1"}, Accounts: n.accounts,

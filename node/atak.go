@@ -224,7 +224,7 @@ func (u *takUser) Close()             { u.once.Do(func() { u.b.n.holds.give(u.id
 const positionTTL = 24 * time.Hour
 
 func atakPerson(p chat.Person) atak.Person {
-	return atak.Person{ID: atak.PersonID(p.ID.String()), Name: p.Name, Keys: p.HasKeys}
+	return atak.Person{ID: atak.PersonID(p.ID.String()), Name: p.Name, Keys: p.HasKeys, Archive: p.Archive}
 }
 
 func (u *takUser) People(ctx context.Context) ([]atak.Person, error) {
@@ -328,17 +328,25 @@ func (u *takUser) Unread(ctx context.Context, n int) ([]atak.Message, error) {
 	return out[max(0, len(out)-n):], err
 }
 
-// Positions returns the newest live position of each other person.
-func (u *takUser) Positions(ctx context.Context) ([]atak.Message, error) {
-	var out []atak.Message
+// Positions returns the newest live position of each other person and the newest
+// marks of others.
+func (u *takUser) Positions(ctx context.Context, most int) ([]atak.Message, error) {
+	var live, marks []atak.Message
+	at := make(map[atak.PersonID]bool)
 	err := u.each(ctx, func(chat.Conversation) bool { return true }, func(m chat.Message) bool {
-		if m.Out || m.Location == nil || !m.Location.Live {
+		if m.Out || m.Type != chat.TypeLocation {
 			return true
 		}
-		out = append(out, atakMessage(m))
-		return false
+		switch t := atakMessage(m); {
+		case t.Kind == atak.Mark:
+			marks = append(marks, t)
+		case m.Location != nil && !at[t.Peer.ID]:
+			at[t.Peer.ID], live = true, append(live, t)
+		}
+		return true
 	})
-	return out, err
+	slices.SortStableFunc(marks, func(a, b atak.Message) int { return a.Sent.Compare(b.Sent) })
+	return append(live, marks[max(0, len(marks)-most):]...), err
 }
 
 // each goes through the newest messages of conversations, newest first, until
@@ -388,6 +396,10 @@ func (b *bridge) Enroll(ctx context.Context, e api.NewTAKClient) ([]byte, api.TA
 	if b == nil {
 		return nil, api.TAKClient{}, errTAKOff
 	}
+	host, err := b.clientHost(e.Host)
+	if err != nil {
+		return nil, api.TAKClient{}, err
+	}
 	var found *chat.Hosted
 	for _, h := range b.n.chat.Hosted() {
 		if h.Name == e.Name || h.User.String() == e.Name {
@@ -413,7 +425,7 @@ func (b *bridge) Enroll(ctx context.Context, e api.NewTAKClient) ([]byte, api.TA
 	if err != nil {
 		return nil, api.TAKClient{}, err
 	}
-	pkg, err := b.pack(cred, found.Name, e.Host)
+	pkg, err := b.pack(cred, found.Name, host)
 	if err != nil {
 		return nil, api.TAKClient{}, err
 	}
@@ -423,18 +435,36 @@ func (b *bridge) Enroll(ctx context.Context, e api.NewTAKClient) ([]byte, api.TA
 	return pkg, api.TAKClient{ID: cred.Serial, User: found.User, Name: found.Name, Since: time.Now()}, nil
 }
 
-// pack makes the connection package, with the address clients shall use.
-func (b *bridge) pack(cred atak.Credential, name, host string) ([]byte, error) {
+// clientHost is where clients shall connect: the host that was asked for, or else
+// the best one they can be told of.
+func (b *bridge) clientHost(asked string) (string, error) {
+	if asked != "" {
+		if err := atak.CheckHost(asked); err != nil {
+			return "", fmt.Errorf("%v: %w", err, chat.ErrInvalid)
+		}
+		return asked, nil
+	}
 	stream, _ := b.n.cfg.ATAKAddrs()
-	if host == "" {
-		host = stream.Addr().String()
-		if hosts := reachableAddrs(b.n.cfg); stream.Addr().IsUnspecified() && len(hosts) > 0 {
-			host, _, _ = net.SplitHostPort(hosts[0])
+	hosts := []string{stream.Addr().String()}
+	if stream.Addr().IsUnspecified() {
+		hosts = nil
+		for _, a := range reachableAddrs(b.n.cfg) {
+			if host, _, err := net.SplitHostPort(a); err == nil {
+				hosts = append(hosts, host)
+			}
 		}
 	}
-	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		return nil, fmt.Errorf("node: this machine has no address that clients could reach; name one with --address: %w", chat.ErrInvalid)
+	for _, host := range hosts {
+		if atak.CheckHost(host) == nil {
+			return host, nil
+		}
 	}
+	return "", fmt.Errorf("node: this machine has no IPv4 address or host name that clients could be told of; name one with --address: %w", chat.ErrInvalid)
+}
+
+// pack makes the connection package, with the host clients shall use.
+func (b *bridge) pack(cred atak.Credential, name, host string) ([]byte, error) {
+	stream, _ := b.n.cfg.ATAKAddrs()
 	label := strings.TrimSpace(b.n.home.ID().Short())
 	return b.ca.ConnectionPackage(atak.Enrolment{Credential: cred, Callsign: name, Node: label, Host: host, StreamPort: stream.Port()})
 }

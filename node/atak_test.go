@@ -138,7 +138,8 @@ func TestL03CertificateOpensItsUser(t *testing.T) {
 	})
 	for body, want := range map[string]int{
 		`{"name":"` + aliceName + `","password":"wrong"}`: 401, `{"name":"nobody","password":"x"}`: 404, `{"name":"","password":"x"}`: 400,
-		`{"name":"` + aliceName + `","password":"` + alicePassword + `","host":"0.0.0.0"}`: 400,
+		`{"name":"` + aliceName + `","password":"` + alicePassword + `","host":"0.0.0.0"}`:     400,
+		`{"name":"` + aliceName + `","password":"` + alicePassword + `","host":"bad host:99"}`: 400, `{"name":"` + aliceName + `","password":"` + alicePassword + `","host":"::1"}`: 400,
 	} {
 		if code, answer := r.post("/v1/atak/clients", body); code != want {
 			t.Errorf("%s: %d %s", body, code, answer)
@@ -301,5 +302,27 @@ func TestL02PolicyForTheBridge(t *testing.T) {
 		if got := atakMessage(m); got.Withheld != "" {
 			t.Errorf("sent: %+v", got)
 		}
+	}
+}
+
+// Without a wish, clients are told of the best address they can be told of.
+func TestL03HostOfAPackage(t *testing.T) {
+	n := &Node{cfg: withBridge(t)}
+	n.cfg.ATAK.Listen = "0.0.0.0:23114"
+	for _, c := range []struct {
+		advertise []string
+		want      string
+	}{
+		{[]string{"[2001:db8::1]:7411", "192.0.2.9:7411"}, "192.0.2.9"},
+		{[]string{"[2001:db8::1]:7411"}, ""},
+	} {
+		n.cfg.Mesh.Advertise = c.advertise
+		got, err := (&bridge{n: n}).clientHost("")
+		if got != c.want || (err == nil) != (c.want != "") || err != nil && !(errors.Is(err, chat.ErrInvalid) && strings.Contains(err.Error(), "--address")) {
+			t.Errorf("of %v: %q, %v", c.advertise, got, err)
+		}
+	}
+	if got, err := (&bridge{n: n}).clientHost("::1"); got != "" || !errors.Is(err, chat.ErrInvalid) || !strings.Contains(err.Error(), "IPv6") {
+		t.Errorf("::1: %q, %v", got, err)
 	}
 }

@@ -17,7 +17,7 @@ func atakMessage(m chat.Message) atak.Message {
 		peer = m.To
 	}
 	out := atak.Message{
-		ID: atak.MessageID(m.ID.String()), Peer: atakPerson(peer), Out: m.Out, Text: m.Text, Sent: m.Sent, Unread: m.Unread && m.State != chat.StateRecalled,
+		ID: atak.MessageID(m.ID.String()), Peer: atakPerson(peer), Out: m.Out, Text: m.Text, Sent: m.Sent, Expires: m.Expires, Unread: m.Unread && m.State != chat.StateRecalled,
 		Delivered: m.State == chat.StateDelivered || m.State == chat.StateRead, Read: m.State == chat.StateRead,
 	}
 	if m.State == chat.StateFailed || m.State == chat.StateExpired {
@@ -36,15 +36,19 @@ func atakMessage(m chat.Message) atak.Message {
 	case m.Type == chat.TypeFile && m.File != nil:
 		out.Kind = atak.Package
 		out.File = atak.File{Name: m.File.Name, MediaType: m.File.MediaType, Size: int64(m.File.Size), Complete: m.File.Complete}
+	case m.Type == chat.TypeLocation && m.State == chat.StateRecalled: // its content is gone, and whether it was live with it
+		out.Kind, out.Gone = atak.Mark, true
 	case m.Type == chat.TypeLocation && m.Location != nil && m.Location.Live:
 		out.Kind, out.Position = atak.Place, takPosition(m)
+	case m.Type == chat.TypeLocation && m.Location != nil:
+		out.Kind, out.Position = atak.Mark, takPosition(m)
 	}
 	return out
 }
 
 var hows = map[chat.Source]string{chat.SourceGPS: "m-g", chat.SourceEntered: "h-e", chat.SourceMachine: "m-p"}
 
-// takPosition is a received live location.
+// takPosition is a received location.
 func takPosition(m chat.Message) atak.Position {
 	l := m.Location
 	p := atak.Position{

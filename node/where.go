@@ -25,28 +25,19 @@ type whereabouts struct {
 	wake     chan struct{} // 1 deep: a share was made
 
 	mu     sync.Mutex
-	sent   map[liveName]sentPlace
+	sent   map[chat.MessageID]time.Time     // when the last position of a share went, monotonic
 	device map[identity.UserID]position.Fix // what users' own devices told last
-}
-
-// A sentPlace is the last position of a share and when it went, monotonic.
-type sentPlace struct {
-	at  time.Time
-	loc chat.Location
 }
 
 // deviceFresh is how long a position of a user's device is where the user is.
 // Browsers wake a page in the background once a minute.
 const deviceFresh = 2 * time.Minute
 
-// A liveName names a share.
-type liveName struct{ from, to identity.UserID }
-
 func newWhereabouts(n *Node) *whereabouts {
 	gpsd, device := n.cfg.PositionSource()
 	return &whereabouts{
 		n: n, receiver: position.New(position.Options{GPSD: gpsd, Device: device, Log: n.log}),
-		wake: make(chan struct{}, 1), sent: make(map[liveName]sentPlace), device: make(map[identity.UserID]position.Fix),
+		wake: make(chan struct{}, 1), sent: make(map[chat.MessageID]time.Time), device: make(map[identity.UserID]position.Fix),
 	}
 }
 
@@ -69,7 +60,7 @@ func (w *whereabouts) run(ctx context.Context) error {
 // one will be. Users whose keys are locked wait for their next login.
 func (w *whereabouts) share(ctx context.Context) (next time.Duration) {
 	next = liveTick
-	seen := make(map[liveName]bool)
+	seen := make(map[chat.MessageID]bool)
 	for _, h := range w.n.chat.Hosted() {
 		s, ok := w.n.chat.Session(h.User)
 		if !ok {
@@ -80,16 +71,15 @@ func (w *whereabouts) share(ctx context.Context) (next time.Duration) {
 			continue // locked meanwhile
 		}
 		for _, l := range list {
-			name := liveName{h.User, l.To.ID}
-			seen[name] = true
-			next = min(next, w.shareOne(ctx, s, name, l))
+			seen[l.ID] = true
+			next = min(next, w.shareOne(ctx, s, l))
 		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for name := range w.sent {
-		if !seen[name] {
-			delete(w.sent, name)
+	for id := range w.sent {
+		if !seen[id] {
+			delete(w.sent, id)
 		}
 	}
 	return next
@@ -97,31 +87,31 @@ func (w *whereabouts) share(ctx context.Context) (next time.Duration) {
 
 // shareOne sends one position if one is due and there is one, and says when to
 // look again. A position that cannot be sent now is left out; the next one is
-// as good.
-func (w *whereabouts) shareOne(ctx context.Context, s *chat.Session, name liveName, l chat.LiveShare) time.Duration {
+// as good. A share that was stopped since it was read sends nothing.
+func (w *whereabouts) shareOne(ctx context.Context, s *chat.Session, l chat.LiveShare) time.Duration {
 	w.mu.Lock()
-	last, again := w.sent[name]
+	last, again := w.sent[l.ID]
 	w.mu.Unlock()
 	if again && l.Source == chat.LiveEntered {
 		return liveTick // what was typed stays as it is: once is enough
 	}
-	if left := l.Every - time.Since(last.at); again && left > 0 {
+	if left := l.Every - time.Since(last); again && left > 0 {
 		return left
 	}
-	loc, ok := w.place(name.from, l)
+	loc, ok := w.place(s.Self().ID, l)
 	if !ok {
 		return liveTick
 	}
-	_, err := s.SendLocation(ctx, chat.LocationDraft{To: name.to, Location: loc, TTL: positionTTL})
+	_, err := s.SendLive(ctx, l, loc)
 	if err != nil {
-		if !errors.Is(err, chat.ErrLocked) && !errors.Is(err, chat.ErrPolicy) { // what a policy forbids pauses
+		if !errors.Is(err, chat.ErrNotFound) && !errors.Is(err, chat.ErrLocked) && !errors.Is(err, chat.ErrPolicy) { // what a policy forbids pauses
 			w.n.log.Warn("node: a live position is left out", "err", err)
 		}
 		return liveTick
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sent[name] = sentPlace{time.Now(), loc}
+	w.sent[l.ID] = time.Now()
 	return l.Every
 }
 
@@ -202,10 +192,7 @@ func (w *whereabouts) ShareLive(ctx context.Context, user identity.UserID, d cha
 	if err != nil {
 		return l, err
 	}
-	w.mu.Lock()
-	delete(w.sent, liveName{user, d.To}) // the first position goes now
-	w.mu.Unlock()
-	w.look()
+	w.look() // the first position goes now
 	return l, nil
 }
 
@@ -245,37 +232,5 @@ func (w *whereabouts) StopLive(ctx context.Context, user, to identity.UserID) (i
 	if err != nil {
 		return 0, err
 	}
-	ending, err := s.LiveShares(ctx)
-	if err != nil {
-		return 0, err
-	}
-	n, err := s.StopLive(ctx, to)
-	if err != nil {
-		return n, err
-	}
-	for _, l := range ending {
-		if to.IsZero() || l.To.ID == to {
-			w.tellEnd(ctx, s, liveName{user, l.To.ID})
-		}
-	}
-	return n, nil
-}
-
-// tellEnd tells a reader that a share has ended before its time: the last
-// position again, with an end that has come. Nothing newer than what was sent
-// goes out. A reader who does not get it sees the position go stale.
-func (w *whereabouts) tellEnd(ctx context.Context, s *chat.Session, name liveName) {
-	w.mu.Lock()
-	last, ok := w.sent[name]
-	delete(w.sent, name)
-	w.mu.Unlock()
-	if !ok {
-		return
-	}
-	fix := *last.loc.Fix
-	fix.Until = w.n.clock.Now()
-	last.loc.Fix = &fix
-	if _, err := s.SendLocation(ctx, chat.LocationDraft{To: name.to, Location: last.loc, TTL: positionTTL}); err != nil && !errors.Is(err, chat.ErrLocked) {
-		w.n.log.Warn("node: the end of a live share is not told", "err", err)
-	}
+	return s.StopLive(ctx, to)
 }

@@ -44,10 +44,11 @@ func gpsdAt(t *testing.T) (addr string, lat *atomic.Int64) {
 
 type place struct {
 	Location *struct {
-		Lat     float64
-		Live    bool
-		MGRS    string
-		StaleAt string `json:"stale_at"`
+		Lat       float64
+		Live      bool
+		MGRS      string
+		StaleAt   string    `json:"stale_at"`
+		LiveUntil time.Time `json:"live_until"`
 	}
 }
 
@@ -106,13 +107,42 @@ func TestL01LiveShare(t *testing.T) {
 		t.Fatal(err)
 	}
 	lat.Store(50)
-	a = up(t, adminHome, ca)
+	var n *Node
+	a = upWith(t, adminHome, ca, func(made *Node) { n = made })
 	a.login(alice, alicePassword)
 	b.awaitPlace(50)
+	s, ok := n.chat.Session(alice)
+	if !ok {
+		t.Fatal("alice is locked")
+	}
+	stale, err := s.LiveShares(t.Context())
+	if err != nil || len(stale) != 1 {
+		t.Fatal(stale, err)
+	}
 	a.stopLive(link.User)
+	b.awaitEnd()
+	n.where.mu.Lock()
+	clear(n.where.sent) // the next one is due
+	n.where.mu.Unlock()
+	n.where.shareOne(t.Context(), s, stale[0]) // as if read before the stop
+	if list, err := a.places(); err != nil || len(list) != 1 || list[0].Location.LiveUntil.After(time.Now()) {
+		t.Errorf("sent after the end: %+v, %v", list, err)
+	}
 	if err := errors.Join(a.down(), b.down()); err != nil {
 		t.Error(err)
 	}
+}
+
+// awaitEnd waits until the one position is of a share that has ended.
+func (r *running) awaitEnd() {
+	r.t.Helper()
+	eventually(r.t, "the end of the live share", func() error {
+		list, err := r.places()
+		if err == nil && (len(list) != 1 || list[0].Location == nil || list[0].Location.LiveUntil.After(time.Now())) {
+			err = fmt.Errorf("%+v", list)
+		}
+		return err
+	})
 }
 
 func (r *running) stopLive(with identity.UserID) {

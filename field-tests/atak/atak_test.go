@@ -326,7 +326,8 @@ func cut(t *testing.T, ctx context.Context, a, b *station, shut bool) {
 // TestL03PositionChatAndPackageAcrossACut: a library client at each node, one
 // in XML as the library speaks it, one in protobuf, exchange a position, a
 // direct chat and a data package while no link is ever up when they are sent.
-// Nobody logs in: the certificates open the users.
+// Nobody logs in: the certificates open the users. Then alice logs in, and a
+// position that she sends once stands on bob's map until she recalls it.
 func TestL03PositionChatAndPackageAcrossACut(t *testing.T) {
 	library(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
@@ -392,7 +393,31 @@ func TestL03PositionChatAndPackageAcrossACut(t *testing.T) {
 	if n := bob.count(event("b-t-f")); n != 1 {
 		t.Errorf("bob got %d chats, want 1", n)
 	}
+	marked(t, ctx, a, bob, seenA.UID)
 	withdrawn(t, ctx, b, bob)
+}
+
+// marked sends a position once, from alice's page to bob's map, and takes it back.
+func marked(t *testing.T, ctx context.Context, a *station, bob *client, alice string) {
+	t.Helper()
+	if _, err := a.API.Login(ctx, a.user, scenario.UserPassword); err != nil {
+		t.Fatal(err)
+	}
+	m, err := a.API.SendLocation(ctx, "bob", 48.77, 11.77, "rally point")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := bob.wait("the mark", event("b-m-p-s-m", `"48.77"`, "alice: rally point", alice))
+	if mark.Callsign != "alice" || mark.Form != "frame" {
+		t.Errorf("%+v", mark)
+	}
+	if err := a.API.Do(ctx, "POST", "/v1/messages/"+m.ID+"/recall", nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	bob.wait("its removal", event("t-x-d-d", mark.UID))
+	if n := bob.count(event("b-m-p-s-m")); n != 1 {
+		t.Errorf("bob got %d marks, want 1", n)
+	}
 }
 
 // withdrawn takes bob's certificate back: the stream ends.

@@ -108,6 +108,10 @@ func TestK01ReaderGetsEverything(t *testing.T) {
 		if as, err := p.da.session().Archived(t.Context()); err != nil || len(as) != 1 || as[0].By.ID != dk.user.id || !as[0].Keys || as[0].Self {
 			t.Fatalf("archived by %+v, %v", as, err)
 		}
+		people, err := p.da.session().People(t.Context())
+		if err != nil || slices.ContainsFunc(people, func(o Person) bool { return o.Archive != (o.ID == dk.user.id) }) {
+			t.Errorf("people: %+v, %v", people, err)
+		}
 		m := p.da.text(p.bob, "text")
 		content := bytes.Repeat([]byte("f"), 40_000)
 		f, err := p.db.session().SendFile(t.Context(), FileDraft{To: p.alice.id, Name: "plan.txt"}, bytes.NewReader(content))

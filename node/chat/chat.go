@@ -136,6 +136,7 @@ type Person struct {
 	Verified    bool   // the user compared it
 	KeyChanged  bool   // it is not the one the user knew
 	Frozen      bool   // may receive; what it sends is not accepted
+	Archive     bool   // a reader of the archive: gets a copy of everything, and is written to by nobody
 }
 
 // A File describes an attachment.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // A crashCase is something to be cut off between any two of its durable steps.
@@ -110,6 +111,26 @@ var crashCases = []crashCase{
 			if m.State != StateRecalled || m.Text != "" {
 				t.Errorf("recalled message is %s with text %q", m.State, m.Text)
 			}
+		}
+		empty(t, p)
+	}},
+	{"live share, stopped", func(t *testing.T, p *pair) error {
+		if _, err := p.shares(time.Hour, 1); err != nil {
+			return err
+		}
+		s, ok := p.a.svc.Session(p.alice.id)
+		if !ok {
+			return ErrLocked
+		}
+		_, err := s.StopLive(context.Background(), p.bob.id)
+		return err
+	}, func(t *testing.T, p *pair, ok bool) {
+		left, err := p.da.session().LiveShares(context.Background())
+		if err != nil || ok && len(left) > 0 {
+			t.Errorf("left %+v, %v", left, err)
+		}
+		if at, on := p.seen(); on && len(left) == 0 || ok && at == nil {
+			t.Errorf("Bob has %+v, it goes on: %v, told that it has ended: %v", at, on, ok)
 		}
 		empty(t, p)
 	}},

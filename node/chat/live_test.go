@@ -1,7 +1,10 @@
 package chat
 
 import (
+	"context"
 	"errors"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -132,3 +135,154 @@ func TestHereRepeated(t *testing.T) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// shares begins a live share with Bob, sends one position of it, and returns it.
+func (p *pair) shares(span time.Duration, lat float64) (LiveShare, error) {
+	s, ok := p.a.svc.Session(p.alice.id)
+	if !ok {
+		return LiveShare{}, ErrLocked
+	}
+	l, err := s.ShareLive(context.Background(), LiveDraft{To: p.bob.id, Span: span, Every: time.Minute})
+	if err != nil {
+		return l, err
+	}
+	_, err = s.SendLive(context.Background(), l, Location{Lat: lat, Lon: 2, Fix: &Fix{Until: l.Until}})
+	p.settle()
+	return l, err
+}
+
+// seen is the live position that Bob has of Alice, and whether it goes on.
+func (p *pair) seen() (at *Location, on bool) {
+	p.world.t.Helper()
+	for _, m := range p.db.with(p.alice) {
+		if m.Location != nil && m.Location.Live {
+			if at != nil {
+				p.world.t.Errorf("Bob has two live positions")
+			}
+			at = m.Location
+		}
+	}
+	return at, at != nil && at.Fix.Until.After(time.Now())
+}
+
+// wantEnded fails unless Bob has a live position, at a latitude, that has ended.
+func (p *pair) wantEnded(lat float64) {
+	p.world.t.Helper()
+	p.settle()
+	if at, on := p.seen(); at == nil || on || at.Lat != lat {
+		p.world.t.Errorf("Bob has %+v, it goes on: %v", at, on)
+	}
+	if left := slices.Collect(maps.Keys(p.da.session().liveRecords())); len(left) > 0 {
+		p.world.t.Errorf("a share is left: %v", left)
+	}
+}
+
+// L01: whoever has read a share before it was stopped, or was replaced, sends
+// nothing more of it: the end is the last that its reader hears.
+func TestL01NothingAfterTheEnd(t *testing.T) {
+	scene(t, func(t *testing.T, p *pair) {
+		l, err := p.shares(time.Hour, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := p.da.session()
+		if n, err := s.StopLive(t.Context(), p.bob.id); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		late := Location{Lat: 3, Lon: 2, Fix: &Fix{Until: l.Until}}
+		if _, err := s.SendLive(t.Context(), l, late); !errors.Is(err, ErrNotFound) {
+			t.Errorf("a position after the end: %v", err)
+		}
+		p.wantEnded(1)
+		again, err := p.shares(time.Minute, 4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.SendLive(t.Context(), l, late); !errors.Is(err, ErrNotFound) || again.ID == l.ID {
+			t.Errorf("a position of the share before: %v", err)
+		}
+		if at, on := p.seen(); at == nil || at.Lat != 4 || !on {
+			t.Errorf("Bob has %+v, it goes on: %v", at, on)
+		}
+	})
+}
+
+// L01: the end is told whatever happened since the last position went.
+func TestL01EndIsTold(t *testing.T) {
+	stop := func(t *testing.T, p *pair) {
+		t.Helper()
+		if n, err := p.da.session().StopLive(t.Context(), identity.UserID{}); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	for name, then := range map[string]func(t *testing.T, p *pair){
+		"after a restart": func(t *testing.T, p *pair) {
+			p.da.node.restart()
+			stop(t, p)
+		},
+		"when the store has room again": func(t *testing.T, p *pair) {
+			p.a.change(func() { p.a.full = true })
+			stop(t, p)
+			p.settle()
+			if _, on := p.seen(); !on {
+				t.Fatal("a full store took it")
+			}
+			p.a.change(func() { p.a.full = false })
+			p.rest(2 * time.Minute)
+		},
+		"of a share in place of a longer one": func(t *testing.T, p *pair) {
+			if _, err := p.da.session().ShareLive(t.Context(), LiveDraft{To: p.bob.id, Span: time.Minute, Every: time.Minute}); err != nil {
+				t.Fatal(err)
+			}
+			p.rest(2 * time.Minute)
+			if _, err := p.da.session().LiveShares(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			p.rest(2 * time.Minute)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			scene(t, func(t *testing.T, p *pair) {
+				if _, err := p.shares(time.Hour, 1); err != nil {
+					t.Fatal(err)
+				}
+				then(t, p)
+				p.wantEnded(1)
+			})
+		})
+	}
+}
+
+// What was recalled is not sent again as an end, nor is a position brought back
+// that another has replaced.
+func TestL01EndBringsNothingBack(t *testing.T) {
+	for name, then := range map[string]func(t *testing.T, s *Session, p *pair){
+		"recalled": func(t *testing.T, s *Session, p *pair) {
+			if _, err := s.Recall(t.Context(), p.da.with(p.bob)[0].ID); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"replaced": func(t *testing.T, s *Session, p *pair) {
+			if _, err := s.SendLocation(t.Context(), LocationDraft{To: p.bob.id, Location: Location{Lat: 7, Live: true, Fix: &Fix{}}}); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			scene(t, func(t *testing.T, p *pair) {
+				if _, err := p.shares(time.Hour, 1); err != nil {
+					t.Fatal(err)
+				}
+				s := p.da.session()
+				then(t, s, p)
+				if n, err := s.StopLive(t.Context(), p.bob.id); n != 1 || err != nil {
+					t.Fatal(n, err)
+				}
+				p.settle()
+				if at, _ := p.seen(); at != nil && at.Lat != 7 || len(p.da.with(p.bob)) != 1 || len(s.liveRecords()) != 0 {
+					t.Errorf("Bob has %+v, Alice %d messages, left %v", at, len(p.da.with(p.bob)), s.liveRecords())
+				}
+			})
+		})
+	}
+}

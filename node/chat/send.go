@@ -53,10 +53,11 @@ func (s *Session) SendLocation(ctx context.Context, d LocationDraft) (Message, e
 		if err := s.mayShare(TypeLocation); err != nil {
 			return err
 		}
-		r.Type, r.Loc = TypeLocation, body
 		if d.Location.Live {
-			s.supersede(ctx, t, r)
+			s.placeLive(ctx, t, r, body)
+			return nil
 		}
+		r.Type, r.Loc = TypeLocation, body
 		return nil
 	})
 }
@@ -130,9 +131,14 @@ func (s *Session) post(ctx context.Context, a address, by act, fill func(r *reco
 	if s.closed {
 		return Message{}, ErrLocked
 	}
+	return s.posted(r), nil
+}
+
+// posted tells the screens of a new message.
+func (s *Session) posted(r *record) Message {
 	m := s.view(r)
 	s.notify(Update{Kind: UpdateMessage, Message: &m})
-	return m, nil
+	return m
 }
 
 func (s *Session) newOutgoing(a address) *record {

@@ -286,6 +286,9 @@ func (s *Session) resume(ctx context.Context) {
 		s.resumeOne(ctx, id)
 	}
 	if !s.closed {
+		s.tellEnds(ctx)
+	}
+	if !s.closed {
 		s.free(ctx) // the policy may have changed meanwhile
 	}
 	if !s.closed {
@@ -378,6 +381,7 @@ func (s *Session) minute(ctx context.Context) {
 	s.retryPending(ctx)
 	s.freeStranded(ctx)
 	s.resumeUnsent(ctx)
+	s.tellEnds(ctx)
 }
 
 // resumeUnsent goes on with messages that could not be handed over before.

@@ -210,7 +210,7 @@ func (s *Session) People(context.Context) ([]Person, error) {
 func (s *Session) describe(id identity.UserID, hosted []identity.UserID) Person {
 	p := s.person(id)
 	p.Here, p.Devices = slices.Contains(hosted, id), len(s.svc.cfg.Roster.Devices(id))
-	p.HasKeys = p.Self || s.reachable(id)
+	p.HasKeys, p.Archive = p.Self || s.reachable(id), s.reader(id) != nil
 	return s.withKey(p)
 }
 

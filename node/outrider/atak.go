@@ -61,7 +61,7 @@ import, and withdraw it when the device is lost.`,
 		},
 	}
 	c.Flags().StringVar(&e.to, "to", "", "write the package to this file (default outrider-NAME.zip here)")
-	c.Flags().StringVar(&e.address, "address", "", "address at which the client reaches this node (default the node's best one)")
+	c.Flags().StringVar(&e.address, "address", "", "IPv4 address or host name at which the client reaches this node (default the node's best one)")
 	passwordFlag(c, &e.passwordFile, "password-file", "the user's password")
 	return c
 }
