@@ -9,12 +9,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -60,31 +57,6 @@ func NewBoxAlone(parent, name, bin, ip string) *Box {
 	b := &Box{Name: name, Dir: filepath.Join(parent, name), Bin: bin, IP: ip, Gossip: 7410, Mesh: 7411, Page: 7480}
 	b.API = NewClient(b.Socket())
 	return b
-}
-
-// FreePorts finds ports that are free for tcp and udp alike, below those the
-// kernel gives to connections: a node may come up long after they were chosen.
-func FreePorts(ip string, n int) ([]int, error) {
-	var ports []int
-	var last error
-	for range 1000 {
-		l, err := net.Listen("tcp", net.JoinHostPort(ip, strconv.Itoa(10_000+rand.IntN(20_000))))
-		if err != nil {
-			last = err
-			continue
-		}
-		defer l.Close()
-		p, err := net.ListenPacket("udp", l.Addr().String())
-		if err != nil {
-			last = err
-			continue
-		}
-		defer p.Close()
-		if ports = append(ports, l.Addr().(*net.TCPAddr).Port); len(ports) == n {
-			return ports, nil
-		}
-	}
-	return nil, fmt.Errorf("scenario: find free ports: %w", last)
 }
 
 // Socket is the node's unix socket.
