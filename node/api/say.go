@@ -20,7 +20,7 @@ var sentences = []struct {
 	{ErrNotAdmin, strings.TrimPrefix(ErrNotAdmin.Error(), "api: ")},
 	{deeplink.ErrNoLink, "this is no join link and no config of Outrider"},
 	{deeplink.ErrDamaged, "the link is damaged or not whole: copy it again, whole"},
-	{deeplink.ErrPassword, "the password does not open this link; nothing was changed"},
+	{deeplink.ErrPassword, "wrong password: it does not open this link; nothing was changed"},
 	{identity.ErrForeign, "it is signed by an admin of another network"},
 }
 
