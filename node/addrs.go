@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"outrider/node/chat"
 	"outrider/node/config"
 	"outrider/offline/deeplink"
 )
@@ -24,19 +25,20 @@ type ownAddr struct {
 }
 
 // reachableAddrs returns this node's gossip addresses as others may reach it,
-// best first: those advertised, else those of the interfaces. It never names
-// loopback.
+// best first: those advertised, else those of the interfaces. Loopback is never
+// among them: whoever tries a second node on this machine names it in the link
+// (checkAddrs).
 func reachableAddrs(c config.Config) []string {
 	listen := c.GossipAddr()
 	port := fmt.Sprint(listen.Port())
 	var out []string
 	for _, a := range c.MeshAdvertise() {
-		if host, _, err := net.SplitHostPort(a); err == nil {
+		if host, _, err := net.SplitHostPort(a); err == nil && !loopbackHost(host) {
 			out = append(out, net.JoinHostPort(host, port))
 		}
 	}
 	switch {
-	case len(out) > 0:
+	case len(c.MeshAdvertise()) > 0: // nothing but those, even if none is left
 	case listen.Addr().IsUnspecified():
 		for _, ip := range bestAddrs(ownAddrs(), listen.Addr().Is4()) {
 			out = append(out, net.JoinHostPort(ip.String(), port))
@@ -45,6 +47,23 @@ func reachableAddrs(c config.Config) []string {
 		out = append(out, listen.String())
 	}
 	return out[:min(len(out), deeplink.MaxAddrs)]
+}
+
+func loopbackHost(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// checkAddrs refuses addresses for a link at which nobody can be reached.
+// Loopback is let through: a link for another node of this machine needs it.
+func checkAddrs(addrs []string) error {
+	for _, a := range addrs {
+		host := strings.Trim(hostOf(a), "[]")
+		if ip, err := netip.ParseAddr(host); err == nil && (ip.Unmap().IsUnspecified() || ip.IsMulticast()) {
+			return fmt.Errorf("node: nobody can be reached at %s; name an address of this machine that others reach: %w", host, chat.ErrInvalid)
+		}
+	}
+	return nil
 }
 
 // bestAddrs puts the addresses of one family (our sockets are of one) into the
@@ -172,6 +191,7 @@ func joinHint(m *membership) string {
 	for _, line := range slices.Concat(config.Firewall(ports.Ports()), config.FirewallUFW(ports.Ports())) {
 		b.WriteString("\n  " + line)
 	}
+	b.WriteString("\nmesh.listen may name another port than 7411 there: outrider config ports on that machine tells")
 	return b.String()
 }
 

@@ -1,11 +1,14 @@
 package node
 
 import (
+	"bytes"
 	"net"
 	"net/netip"
 	"strings"
 	"testing"
 
+	"outrider/node/api"
+	"outrider/node/chat"
 	"outrider/node/config"
 	"outrider/offline/deeplink"
 )
@@ -56,7 +59,7 @@ func TestJoinHint(t *testing.T) {
 	}
 	_, port, _ := net.SplitHostPort(shut)
 	got := joinHint(&membership{Seeds: []string{shut}})
-	for _, want := range []string{shut + ": that machine is there, but nothing listens", "udp dport { " + port + ", 7411 } accept", "ufw allow proto udp to any port " + port + ",7411", "outrider up"} {
+	for _, want := range []string{shut + ": that machine is there, but nothing listens", "udp dport { " + port + ", 7411 } accept", "ufw allow proto udp to any port " + port + ",7411", "outrider up", "mesh.listen may name another port than 7411 there"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in:\n%s", want, got)
 		}
@@ -71,9 +74,41 @@ func TestReachableAddrsAreAtMostThree(t *testing.T) {
 	if len(got) != deeplink.MaxAddrs || got[0] != "198.51.100.1:7410" {
 		t.Errorf("%v", got)
 	}
+	c.Mesh.Advertise = []string{"127.0.0.1", "198.51.100.2", "[::1]:9000"}
+	if got := reachableAddrs(c); len(got) != 1 || got[0] != "198.51.100.2:7410" {
+		t.Errorf("loopback beside an address: %v", got)
+	}
+	c.Mesh.Advertise = []string{"127.0.0.1", "::ffff:127.0.0.2"}
+	if got := reachableAddrs(c); len(got) != 0 {
+		t.Errorf("loopback alone is advertised: %v", got)
+	}
 	c = config.Default()
 	c.Gossip.Listen = "127.0.0.1:7410"
 	if got := reachableAddrs(c); len(got) != 0 {
 		t.Errorf("loopback: %v", got)
+	}
+}
+
+// A link at whose addresses nobody can be reached is not made. Loopback is made
+// if it was asked for by name, and never otherwise.
+func TestAddUserRefusesUselessAddresses(t *testing.T) {
+	h, _, _ := founded(t)
+	before := readState(t, h.Dir())
+	c := config.Default()
+	add := api.NewUser{Name: carolName, AdminPassword: []byte(adminPassword)}
+	for _, a := range []string{"0.0.0.0", "0.0.0.0:7410", "::", "[::]", "[::]:7410", "224.0.0.1", "[ff02::1]:7410", "::ffff:0.0.0.0"} {
+		add.Addrs = []string{"192.0.2.1", a}
+		_, err := AddUser(t.Context(), h, c, add)
+		wantError(t, err, chat.ErrInvalid, "nobody can be reached at")
+	}
+	c.Mesh.Advertise, add.Addrs = []string{"127.0.0.1"}, nil
+	_, err := AddUser(t.Context(), h, c, add)
+	wantError(t, err, ErrLoopback, "--address")
+	if !bytes.Equal(before, readState(t, h.Dir())) {
+		t.Error("a refused link changed the node")
+	}
+	add.Addrs = []string{"127.0.0.71"}
+	if u, err := AddUser(t.Context(), h, c, add); err != nil || len(u.Addrs) != 1 || u.Addrs[0] != "127.0.0.71:7410" {
+		t.Errorf("loopback by name: %v, %v", u.Addrs, err)
 	}
 }

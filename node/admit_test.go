@@ -228,7 +228,7 @@ func TestRevocationLimits(t *testing.T) {
 		})
 	}
 	err := s.admin.do("POST", "/v1/network/revocations", map[string]string{"kind": "user", "who": bobName, "admin_password": "wrong"}, nil)
-	wantError(t, err, nil, "401", "wrong admin password")
+	wantError(t, err, nil, "401", "the admin password is wrong")
 	err = s.admin.do("POST", "/v1/network/revocations", map[string]string{"kind": "user", "who": bobName}, nil)
 	wantError(t, err, nil, "401", "admin password is needed")
 

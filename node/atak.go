@@ -407,7 +407,10 @@ func (b *bridge) Enroll(ctx context.Context, e api.NewTAKClient) ([]byte, api.TA
 		}
 	}
 	if found == nil {
-		return nil, api.TAKClient{}, fmt.Errorf("node: no user of that name has their keys on this node: %w", chat.ErrNotFound)
+		return nil, api.TAKClient{}, &hinted{
+			text: "no user of that name has their keys on this node", is: chat.ErrNotFound,
+			hint: "outrider status lists the users of this node; enroll others where they live",
+		}
 	}
 	sealed, err := b.n.home.Keystore(found.User)
 	if err != nil {

@@ -74,6 +74,9 @@ func (a *accounts) NewCode(ctx context.Context, q api.NewCode) (api.Code, error)
 	if urls := a.n.pageDoor.secureURLs(); len(urls) > 0 {
 		out.URL = urls[0] + "c/#CODE-" + text
 	}
+	if urls := a.n.pageDoor.localURLs(); len(urls) > 0 {
+		out.LocalURL = urls[0] + "c/#CODE-" + text
+	}
 	return out, nil
 }
 
@@ -240,6 +243,9 @@ func (a *accounts) nextByLink(j deeplink.Join, user identity.UserID) (*code, err
 // one who lives on this node.
 func (a *accounts) byAdmin(ctx context.Context, q api.NewCode) (*code, error) {
 	h := a.n.home
+	if !h.IsAdmin() {
+		return nil, ErrNotAdmin
+	}
 	if err := checkName("user", q.Name, roster.MaxName); err != nil {
 		return nil, err
 	}
@@ -250,7 +256,7 @@ func (a *accounts) byAdmin(ctx context.Context, q api.NewCode) (*code, error) {
 		return nil, err
 	}
 	if here {
-		c.user, c.newKey, generation = old.ID, true, old.Generation+1
+		c.name, c.user, c.newKey, generation = old.Name, old.ID, true, old.Generation+1
 	}
 	admin, err := h.openAdmin(ctx, q.AdminPassword)
 	if err != nil {
@@ -274,7 +280,7 @@ func (a *accounts) byAdmin(ctx context.Context, q api.NewCode) (*code, error) {
 			a.n.chat.Lock(c.user)
 			return h.replaceKeys(ctx, c.user, key, chain, c.name, password)
 		}
-		return h.hostCertified(ctx, c.user, key, chain, c.name, password)
+		return h.hostCertified(ctx, c.user, key, chain, c.name, a.n.roster, password)
 	}
 	return c, nil
 }
@@ -287,11 +293,16 @@ func (a *accounts) whoIs(name string) (u roster.User, here bool, err error) {
 		return u, false, err
 	}
 	found := a.n.roster.ByName(name)
+	if id, err := identity.ParseUserID(name); err == nil {
+		if known, ok := a.n.roster.User(id); ok {
+			found = []roster.User{known}
+		}
+	}
 	switch {
 	case len(found) == 0:
-		return u, false, nil
+		return u, false, a.n.home.nameFree(name, a.n.roster)
 	case len(found) > 1:
-		return u, false, fmt.Errorf("node: new code: %d users are called so; choose another name: %w", len(found), api.ErrConflict)
+		return u, false, fmt.Errorf("node: new code: %d users have that name: give the id of the one who is meant (outrider status): %w", len(found), chat.ErrAmbiguous)
 	case !slices.Contains(hosted, found[0].ID):
 		return u, false, fmt.Errorf("node: new code: a user of that name lives on another node, where their code has to be made: %w", api.ErrConflict)
 	}

@@ -400,7 +400,7 @@ func TestP04ForgottenFarFromTheAdmin(t *testing.T) {
 	b.await("before")
 
 	again := map[string]any{"name": bobName, "again": true, "admin_password": adminPassword, "addrs": []string{"127.0.0.1:9"}}
-	wantCode(t, b.ask("POST", "/v1/network/users", again, nil), "bad_request")
+	wantCode(t, b.ask("POST", "/v1/network/users", again, nil), "not_admin")
 	var link struct {
 		User           identity.UserID `json:"user_id"`
 		Link, Password string
@@ -435,4 +435,25 @@ func TestP04ForgottenFarFromTheAdmin(t *testing.T) {
 	wantCode(t, b.ask("POST", "/v1/codes", byLink, nil), "exists")
 	a.must(a.down())
 	b.must(b.down())
+}
+
+// TestP04CodeNamesThePageThatIs: the address is the node's own, whatever its
+// settings, or none where the page is off.
+func TestP04CodeNamesThePageThatIs(t *testing.T) {
+	h, _, _ := founded(t)
+	c := onLoopback(t)
+	r := up(t, h, c)
+	var out struct {
+		Code, URL string
+		Local     string `json:"local_url"`
+	}
+	r.must(r.ask("POST", "/v1/codes", map[string]any{"name": carolName, "admin_password": adminPassword}, &out))
+	if want := "http://" + c.Page.Listen[0] + "/c/#CODE-" + out.Code; out.URL != "" || out.Local != want {
+		t.Errorf("%q and %q, want %q for this machine alone", out.URL, out.Local, want)
+	}
+	r.must(r.down())
+	c.Page.Listen = []string{}
+	if p := newPage(h, c, time.Now, nil); len(p.localURLs())+len(p.secureURLs()) != 0 {
+		t.Errorf("the page is off: %v %v", p.localURLs(), p.secureURLs())
+	}
 }

@@ -70,27 +70,11 @@ func OfflineConfigs(h *Home, c config.Config, log *slog.Logger) (desk api.Config
 	}}
 	close = func() error { return nil }
 	if m.Root != nil {
-		n := &Node{home: h, cfg: c, log: log, clock: d.clock}
-		if d.root, err = identity.ParseRoot(m.Root); err != nil {
+		var st *store.Store
+		if d.roster, st, err = atRest(h, c, log); err != nil {
 			return nil, nil, fmt.Errorf("node: configs: %w", err)
 		}
-		if n.store, err = store.Open(h.path("db"), n.storeOptions()); err != nil {
-			return nil, nil, fmt.Errorf("node: configs: %w", err)
-		}
-		close = n.store.Close
-		n.roster = roster.New(d.root, nil, d.clock, log)
-		for _, s := range m.Secrets {
-			n.roster.AddGeneration(s.generation())
-		}
-		if err := n.recall(); err != nil {
-			return nil, nil, errors.Join(err, close())
-		}
-		for _, o := range h.unpublished() { // as the node does when it starts
-			if v := n.roster.Judge(o.Payload); v.Code == roster.Accept {
-				_ = n.roster.Apply(o.Payload) // judged good
-			}
-		}
-		d.roster = n.roster
+		d.root, close = d.roster.Root(), st.Close
 	}
 	if d.rules, err = loadPolicies(h, d.roster, log); err != nil {
 		return nil, nil, errors.Join(err, close())

@@ -499,7 +499,7 @@ func TestP01Issue(t *testing.T) {
 	d, shut := open()
 	no, pw := false, []byte(adminPassword)
 	_, err := d.IssueConfig(t.Context(), api.NewConfig{Group: "convoy", AdminPassword: []byte("not the admin's password")})
-	wantError(t, err, chat.ErrPassword)
+	wantError(t, err, ErrAdminPassword)
 	_, err = d.IssueConfig(t.Context(), api.NewConfig{Group: "convoy", Members: []string{"nobody"}, AdminPassword: pw})
 	wantError(t, err, chat.ErrNotFound, "nobody")
 	_, err = d.IssueConfig(t.Context(), api.NewConfig{Group: "../x", AdminPassword: pw})

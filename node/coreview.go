@@ -25,7 +25,7 @@ func (u *uplink) Core() (out api.CoreStatus) {
 	}
 	out.Configured, out.Reached = true, u.reached
 	if u.broken != nil {
-		out.Code, out.Error, out.ErrorSince = coreCode(u.broken), u.broken.Error(), u.n.started
+		out.Code, out.Error, out.ErrorSince = coreCode(u.broken), api.Sentence(u.broken), u.n.started
 		return out
 	}
 	st := u.edge.Status()
@@ -33,7 +33,7 @@ func (u *uplink) Core() (out api.CoreStatus) {
 	out.Node, out.Full = u.edge.Node(), st.Full
 	out.Stored, out.Present, out.Resent, out.Pulled, out.Squatted, out.Malformed = st.Stored, st.Present, st.Resent, st.Pulled, st.Squatted, st.Malformed
 	if !st.Up && st.Error != nil {
-		out.Code, out.Error, out.ErrorSince = coreCode(st.Error), st.Error.Error(), u.n.clock.Now().Add(-time.Since(st.Since))
+		out.Code, out.Error, out.ErrorSince = coreCode(st.Error), api.Sentence(st.Error), u.n.clock.Now().Add(-time.Since(st.Since))
 	}
 	if st.Up && !st.Clock.IsZero() {
 		out.SkewS = int64(st.Clock.Sub(u.n.clock.Now()) / time.Second)

@@ -50,6 +50,10 @@ type Home struct {
 	ops   sync.Mutex
 	mu    sync.Mutex // guards the state and its file; never held while a key is derived
 	state state
+
+	// named is what users issued since the folder was opened are called, until
+	// the roster has heard of them (namesake). ops guards it.
+	named map[identity.UserID]string
 }
 
 // state is the content of the state file. The node's own key and the network

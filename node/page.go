@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -171,20 +172,25 @@ func (p *page) secureURLs() (out []string) {
 	return out
 }
 
+// localURLs are where the page is for a browser on this machine.
+func (p *page) localURLs() (out []string) {
+	for _, l := range p.cfg.Page.Listeners() {
+		if !l.TLS {
+			out = append(out, "http://"+l.Addr.String()+"/")
+		}
+	}
+	return out
+}
+
 // Page describes the page for the operator.
 func (p *page) Page(context.Context) (api.PageInfo, error) {
 	k, err := p.certificates()
 	if err != nil {
 		return api.PageInfo{}, fmt.Errorf("%w: %w", api.ErrNoNetwork, err)
 	}
-	info := api.PageInfo{URLs: p.secureURLs(), CAName: k.CA().Name(), Fingerprint: k.CA().Fingerprint(), CAUntil: p.handout.until()}
+	info := api.PageInfo{URLs: slices.Concat(p.secureURLs(), p.localURLs()), CAName: k.CA().Name(), Fingerprint: k.CA().Fingerprint(), CAUntil: p.handout.until()}
 	if p.cfg.MDNS() {
 		info.Name = p.localName()
-	}
-	for _, l := range p.cfg.Page.Listeners() {
-		if !l.TLS {
-			info.URLs = append(info.URLs, "http://"+l.Addr.String()+"/")
-		}
 	}
 	if p.handout.open() {
 		for _, a := range p.addrs() {
@@ -213,18 +219,21 @@ func (p *page) OpenCA(_ context.Context, d time.Duration) error {
 }
 
 var errPageAlone = fmt.Errorf("node: page: %w", &hinted{
-	"the page is served on this machine only, so nobody needs its certificate",
-	`set page.listen = ["127.0.0.1", "0.0.0.0"] in outrider.toml and start the node again`,
+	text: "the page is served on this machine only, so nobody needs its certificate",
+	hint: `set page.listen = ["127.0.0.1", "0.0.0.0"] in outrider.toml and start the node again`,
 })
 
 // hinted is an error that a setting mends.
-type hinted struct{ text, hint string }
+type hinted struct {
+	text, hint string
+	is         error // its class; nil for what the node's state does not allow
+}
 
 func (e *hinted) Error() string { return e.text }
 func (e *hinted) Hint() string  { return e.hint }
 
-// Is sorts it among what the node's state does not allow.
-func (e *hinted) Is(err error) bool { return err == api.ErrConflict }
+// Is sorts it into its class.
+func (e *hinted) Is(err error) bool { return err == cmp.Or(e.is, api.ErrConflict) }
 
 // run hands the CA out and answers to the page's name until ctx ends. Neither
 // is needed for a node to live.
@@ -250,5 +259,5 @@ func (p *page) run(ctx context.Context) error {
 
 // errBusyPort is an address the hand-out cannot have.
 func errBusyPort(at netip.AddrPort, err error) error {
-	return fmt.Errorf("node: hand out the CA: %w", &hinted{fmt.Sprintf("listen on %s: %v", at, err), "stop the other program, or change page.ca_port"})
+	return fmt.Errorf("node: hand out the CA: %w", &hinted{text: fmt.Sprintf("listen on %s: %v", at, err), hint: "stop the other program, or change page.ca_port"})
 }

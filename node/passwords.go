@@ -20,18 +20,26 @@ import (
 // keyCost is what a password costs to try, wherever this node seals under one.
 var keyCost = kdf.Default() // tests seal at the floor: they make hundreds
 
-// hostCertified makes a user who was certified already live on this node.
-func (h *Home) hostCertified(ctx context.Context, id identity.UserID, key identity.PrivateKey, chain identity.Chain, name string, password []byte) error {
+// hostCertified makes a user who was certified already live on this node. The
+// name of a new user must be free in r, which is nil for a user there is.
+func (h *Home) hostCertified(ctx context.Context, id identity.UserID, key identity.PrivateKey, chain identity.Chain, name string, r *roster.Roster, password []byte) error {
 	h.ops.Lock()
 	defer h.ops.Unlock()
 	if slices.ContainsFunc(h.hostedUsers(), func(u hosted) bool { return u.ID == id }) {
 		return fmt.Errorf("node: host user: %w", api.ErrConflict)
 	}
+	if err := h.freeName(name, r); err != nil {
+		return err
+	}
 	dev, err := h.newDevice(ctx, h.network().ID, id, key, chain, password)
 	if err != nil {
 		return err
 	}
-	return h.change(func() error { return errors.Join(h.addHosted(dev), h.publishName(dev.key, id, name)) })
+	err = h.change(func() error { return errors.Join(h.addHosted(dev), h.publishName(dev.key, id, name)) })
+	if err == nil {
+		h.nameGiven(id, name)
+	}
+	return err
 }
 
 // hosts reports whether a user lives here.
@@ -243,7 +251,7 @@ func (a *accounts) Restore(ctx context.Context, words string, password []byte) (
 		return api.Restored{}, api.ErrWords
 	}
 	u, _ := a.n.roster.User(user)
-	if err := a.n.home.hostCertified(ctx, user, key, chain, u.Name, password); err != nil {
+	if err := a.n.home.hostCertified(ctx, user, key, chain, u.Name, nil, password); err != nil {
 		return api.Restored{}, provisionError(err)
 	}
 	a.n.publishSoon()

@@ -11,6 +11,7 @@ import (
 
 	"outrider/mesh/identity"
 	"outrider/mesh/identity/kdf"
+	"outrider/node/api"
 	"outrider/node/chat"
 	"outrider/offline/deeplink"
 	"outrider/offline/roster"
@@ -28,10 +29,10 @@ const (
 )
 
 // ErrAdminPassword means that the admin password is wrong.
-var ErrAdminPassword = errors.New("wrong admin password")
+var ErrAdminPassword = api.ErrAdminPassword
 
 // ErrNotAdmin means that no admin key lies on this node.
-var ErrNotAdmin = errors.New("this node holds no admin key; run this where `outrider network create` was run")
+var ErrNotAdmin = api.ErrNotAdmin
 
 // ErrLoopback means that a link would lead nowhere from another machine.
 var ErrLoopback = errors.New("this node is reachable from this machine only, so a link to it would lead nowhere; name an address with --address, or set gossip.listen")
@@ -158,6 +159,9 @@ type UserRequest struct {
 	// next keys: after a forgotten password, or a lost node.
 	User       identity.UserID
 	Generation uint32
+
+	// Roster tells which names are taken; without one every name is free.
+	Roster *roster.Roster
 }
 
 // A UserLink is what a new user's node is handed.
@@ -183,6 +187,11 @@ func (h *Home) InviteUser(ctx context.Context, q UserRequest) (UserLink, error) 
 	a, err := h.openAdmin(ctx, q.AdminPassword)
 	if err != nil {
 		return UserLink{}, err
+	}
+	if q.User.IsZero() {
+		if err := h.freeName(q.Name, q.Roster); err != nil {
+			return UserLink{}, err
+		}
 	}
 	user, now := q.User, time.Now()
 	if user.IsZero() {
@@ -217,6 +226,7 @@ func (h *Home) InviteUser(ctx context.Context, q UserRequest) (UserLink, error) 
 	if err != nil {
 		return UserLink{}, err
 	}
+	h.nameGiven(user, q.Name)
 	return UserLink{User: user, Name: q.Name, Frame: frame, Password: words, Expires: join.Expiry, Addrs: q.Addrs}, nil
 }
 
@@ -282,6 +292,9 @@ func (h *Home) HostUser(ctx context.Context, q UserRequest, password []byte) (id
 	if err != nil {
 		return identity.UserID{}, err
 	}
+	if err := h.freeName(q.Name, q.Roster); err != nil {
+		return identity.UserID{}, err
+	}
 	key, err := identity.NewPrivateKey()
 	if err != nil {
 		return identity.UserID{}, err
@@ -298,9 +311,13 @@ func (h *Home) HostUser(ctx context.Context, q UserRequest, password []byte) (id
 	if err != nil {
 		return identity.UserID{}, err
 	}
-	return id, h.change(func() error {
+	err = h.change(func() error {
 		return errors.Join(h.addHosted(dev), h.publishName(a.key, id, q.Name))
 	})
+	if err == nil {
+		h.nameGiven(id, q.Name)
+	}
+	return id, err
 }
 
 // A device is a user's new device on this node, whose keys lie on the disk.

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,7 +44,7 @@ func (p provision) AddUser(ctx context.Context, u api.NewUser) (api.AddedUser, e
 	if u.Again {
 		return p.addAgain(ctx, u)
 	}
-	out, err := AddUser(ctx, p.n.home, p.n.cfg, u)
+	out, err := inviteUser(ctx, p.n.home, p.n.cfg, u, UserRequest{Roster: p.n.roster})
 	if err == nil {
 		p.n.publishSoon()
 	}
@@ -51,21 +54,49 @@ func (p provision) AddUser(ctx context.Context, u api.NewUser) (api.AddedUser, e
 // addAgain issues a link for a user there is. Only the roster knows whose
 // name it is, and of which generation the next keys must be.
 func (p provision) addAgain(ctx context.Context, u api.NewUser) (api.AddedUser, error) {
-	found := p.n.roster.ByName(u.Name)
+	found := p.n.holders(u.Name)
 	switch {
 	case len(found) == 0:
 		return api.AddedUser{}, fmt.Errorf("node: add user: nobody known here is called so; a new user needs no --again: %w", chat.ErrNotFound)
 	case len(found) > 1:
-		return api.AddedUser{}, fmt.Errorf("node: add user: %d users are called so: %w", len(found), api.ErrConflict)
+		return api.AddedUser{}, fmt.Errorf("node: add user: %d users have that name; give the id (outrider user list): %w", len(found), chat.ErrAmbiguous)
 	case u.Here:
 		return api.AddedUser{}, fmt.Errorf("node: add user: new keys on this node come by outrider user code: %w", chat.ErrInvalid)
 	}
-	q := UserRequest{User: found[0].ID, Generation: found[0].Generation + 1}
+	q := UserRequest{User: found[0], Generation: p.n.lastGeneration(found[0]) + 1}
+	if known, ok := p.n.roster.User(found[0]); ok {
+		u.Name = known.Name // an id may have been given
+	}
 	out, err := inviteUser(ctx, p.n.home, p.n.cfg, u, q)
 	if err == nil {
 		p.n.publishSoon()
 	}
 	return out, err
+}
+
+// holders returns whom a name stands for, or an id that is known here.
+func (n *Node) holders(nameOrID string) []identity.UserID {
+	if id, err := identity.ParseUserID(nameOrID); err == nil {
+		if _, ok := n.roster.User(id); ok {
+			return []identity.UserID{id}
+		}
+	}
+	return n.roster.Holders(nameOrID)
+}
+
+// lastGeneration is the highest generation of keys that a user has, or may
+// come to have by a link that is open: two links of one generation would stand
+// against each other.
+func (n *Node) lastGeneration(id identity.UserID) (g uint32) {
+	if u, ok := n.roster.User(id); ok {
+		g = u.Generation
+	}
+	for _, e := range n.roster.Enrolments() {
+		if e.Subject == id && e.Delegate.Roles&identity.RoleUser != 0 {
+			g = max(g, e.Delegate.Generation)
+		}
+	}
+	return g
 }
 
 func (p provision) Join(ctx context.Context, j api.NewJoin) (api.Joined, error) {
@@ -88,7 +119,15 @@ func AddUser(ctx context.Context, h *Home, c config.Config, u api.NewUser) (api.
 	if u.Again {
 		return api.AddedUser{}, fmt.Errorf("node: add user: a link for a user there is needs the running node; outrider up: %w", chat.ErrInvalid)
 	}
-	return inviteUser(ctx, h, c, u, UserRequest{})
+	if err := CanInvite(h); err != nil {
+		return api.AddedUser{}, provisionError(err)
+	}
+	r, st, err := atRest(h, c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return api.AddedUser{}, fmt.Errorf("node: add user: %w", err)
+	}
+	out, err := inviteUser(ctx, h, c, u, UserRequest{Roster: r})
+	return out, errors.Join(err, st.Close())
 }
 
 // inviteUser completes q, whose User is set for one there is already.
@@ -107,10 +146,14 @@ func inviteUser(ctx context.Context, h *Home, c config.Config, u api.NewUser, q 
 	if len(q.Addrs) == 0 {
 		q.Addrs = reachableAddrs(c)
 	}
+	q.Addrs = slices.Clone(q.Addrs)
 	for i, a := range q.Addrs {
 		if _, _, err := net.SplitHostPort(a); err != nil {
-			q.Addrs[i] = net.JoinHostPort(a, fmt.Sprint(c.GossipAddr().Port()))
+			q.Addrs[i] = net.JoinHostPort(strings.Trim(a, "[]"), fmt.Sprint(c.GossipAddr().Port()))
 		}
+	}
+	if err := checkAddrs(q.Addrs); err != nil {
+		return api.AddedUser{}, err
 	}
 	l, err := h.InviteUser(ctx, q)
 	if err != nil {
@@ -162,11 +205,11 @@ func provisionError(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, deeplink.ErrWeakPassword):
+	case errors.Is(err, deeplink.ErrWeakPassword), errors.Is(err, api.ErrConflict), errors.Is(err, chat.ErrAmbiguous), errors.Is(err, ErrNotAdmin), errors.Is(err, ErrAdminPassword):
 		return err
 	case errors.Is(err, ErrNoNetwork):
 		return fmt.Errorf("%w: %w", api.ErrNoNetwork, err)
-	case errors.Is(err, ErrAdminPassword), errors.Is(err, ErrAdminLocked):
+	case errors.Is(err, ErrAdminLocked):
 		return fmt.Errorf("%w: %w", chat.ErrPassword, err)
 	case errors.Is(err, kdf.ErrBusy):
 		return fmt.Errorf("%w: %w", chat.ErrBusy, err)

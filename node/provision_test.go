@@ -203,7 +203,7 @@ func TestHostUserDiskFull(t *testing.T) {
 	if err := os.Symlink("/dev/full", h.path("state.new")); err != nil {
 		t.Fatal(err)
 	}
-	add := api.NewUser{Name: bobName, Here: true, AdminPassword: []byte(adminPassword), Password: []byte(bobPassword)}
+	add := api.NewUser{Name: carolName, Here: true, AdminPassword: []byte(adminPassword), Password: []byte(bobPassword)}
 	_, err := AddUser(t.Context(), h, config.Default(), add)
 	wantError(t, err, chat.ErrFull)
 	wantError(t, err, unix.ENOSPC)
@@ -223,7 +223,7 @@ func TestHostUserDiskFull(t *testing.T) {
 func TestHostUserWeakPassword(t *testing.T) {
 	h, _, _ := founded(t)
 	before := readState(t, h.Dir())
-	_, err := AddUser(t.Context(), h, config.Default(), api.NewUser{Name: bobName, Here: true, AdminPassword: []byte(adminPassword), Password: []byte("eleven char")})
+	_, err := AddUser(t.Context(), h, config.Default(), api.NewUser{Name: carolName, Here: true, AdminPassword: []byte(adminPassword), Password: []byte("eleven char")})
 	wantError(t, err, deeplink.ErrWeakPassword, "12 characters")
 	if !bytes.Equal(before, readState(t, h.Dir())) {
 		t.Error("a refused user changed the node")
@@ -234,7 +234,7 @@ func TestAddUserAddresses(t *testing.T) {
 	h, _, _ := founded(t)
 	c := config.Default()
 	c.Gossip.Listen = "127.0.0.1:7410"
-	add := api.NewUser{Name: bobName, AdminPassword: []byte(adminPassword)}
+	add := api.NewUser{Name: carolName, AdminPassword: []byte(adminPassword)}
 	_, err := AddUser(t.Context(), h, c, add)
 	wantError(t, err, ErrLoopback, "--address")
 	c.Gossip.Listen = "192.0.2.7:7999"
@@ -249,6 +249,7 @@ func TestAddUserAddresses(t *testing.T) {
 		t.Errorf("links: %s %s", u.PageLink, u.Link)
 	}
 	c.Page.Listen = []string{"127.0.0.1", "192.0.2.7:8443"}
+	add.Name += " the second"
 	if u, err = AddUser(t.Context(), h, c, add); err != nil || !strings.HasPrefix(u.PageLink, "https://192.0.2.7:8443/c/#") {
 		t.Errorf("with another port: %s, %v", u.PageLink, err)
 	}

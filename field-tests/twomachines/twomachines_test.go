@@ -2,6 +2,7 @@ package twomachines_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -190,8 +191,8 @@ func TestReadmeLineByLine(t *testing.T) {
 		}
 	}
 	t.Logf("all lines took %.1f s", time.Since(start).Seconds())
-	for _, line := range blocks[3].Lines {
-		p.joinAgain(first, line)
+	for i, line := range blocks[3].Lines {
+		p.joinAgain(first, fmt.Sprint("charlie", i), line)
 	}
 }
 
@@ -243,9 +244,9 @@ func (p *people) qr(out string) {
 }
 
 // joinAgain tries one more form of join, on a fresh machine with a fresh link.
-func (p *people) joinAgain(first *twomachines.Machine, line string) {
+func (p *people) joinAgain(first *twomachines.Machine, name, line string) {
 	p.Helper()
-	out := p.run(first, "outrider user add charlie --no-qr")
+	out := p.run(first, "outrider user add "+name+" --no-qr")
 	p.invitation(out)
 	if strings.Contains(out, "▄") {
 		p.Error("--no-qr draws a code")

@@ -47,7 +47,9 @@ type Code struct {
 	Name    string
 	NewKey  bool // the user has a key here, which the code replaces
 	Expires time.Time
-	URL     string // of the page, with the code behind the #; empty when no other machine reaches it
+	// Of the page, with the code behind the #: for every machine, empty when no
+	// other one reaches it, and for a browser on this one, empty without plain HTTP.
+	URL, LocalURL string
 }
 
 // CodeInfo says what a code is good for.
@@ -166,7 +168,7 @@ func (s *Server) newCode(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusCreated, map[string]any{"code": c.Code, "name": c.Name, "new_key": c.NewKey, "expires": stamp(c.Expires), "url": c.URL})
+	writeJSON(w, http.StatusCreated, map[string]any{"code": c.Code, "name": c.Name, "new_key": c.NewKey, "expires": stamp(c.Expires), "url": c.URL, "local_url": c.LocalURL})
 	return nil
 }
 

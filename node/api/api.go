@@ -331,6 +331,10 @@ var (
 	ErrNoNetwork = errors.New("api: this node belongs to no network yet")
 	// ErrConflict means that the thing exists already.
 	ErrConflict = errors.New("api: exists already")
+	// ErrNotAdmin means that no admin key lies on this node.
+	ErrNotAdmin = errors.New("api: this node holds no admin key; run this where `outrider network create` was run")
+	// ErrAdminPassword means that the admin password is wrong.
+	ErrAdminPassword = errors.New("api: wrong admin password")
 	// ErrLink means that a link, to join or with a config, is damaged, expired,
 	// foreign or its password is wrong; the text says which.
 	ErrLink = errors.New("api: link refused")

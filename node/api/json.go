@@ -75,9 +75,12 @@ var classes = []struct {
 	code   string
 	hint   string
 }{
+	{ErrAdminPassword, http.StatusUnauthorized, "bad_password", "it is the password that was chosen at outrider network create"},
+	{ErrNotAdmin, http.StatusForbidden, "not_admin", ""},
 	{chat.ErrPassword, http.StatusUnauthorized, "bad_password", "check the name and the password; both are case-sensitive"},
 	{chat.ErrBusy, http.StatusServiceUnavailable, "busy", "try again in a few seconds"},
 	{chat.ErrLocked, http.StatusUnauthorized, "locked", "log in again"},
+	{chat.ErrAmbiguous, http.StatusConflict, "ambiguous", "`outrider user list` shows the ids of people, `outrider status` on the node those of its users"},
 	{chat.ErrNotFound, http.StatusNotFound, "not_found", ""},
 	{chat.ErrFull, http.StatusInsufficientStorage, "store_full", "free space on the node or raise its limit; nothing was sent"},
 	{chat.ErrTooMany, http.StatusInsufficientStorage, "too_many_waiting", "recall messages that are no longer needed; nothing was sent"},
@@ -112,7 +115,7 @@ func classify(err error) *failure {
 	f := fail(http.StatusInternalServerError, "internal", "the node could not do this", "the node's log tells more")
 	for _, c := range classes {
 		if errors.Is(err, c.is) {
-			f = fail(c.status, c.code, err.Error(), c.hint)
+			f = fail(c.status, c.code, Sentence(err), c.hint)
 			break
 		}
 	}

@@ -294,6 +294,8 @@ var (
 	ErrInvalid = errors.New("invalid")
 	// ErrPassword means that the password or the name is wrong; it does not say which.
 	ErrPassword = errors.New("chat: wrong name or password")
+	// ErrAmbiguous means that a name stands for more than one person: use an id.
+	ErrAmbiguous = errors.New("chat: the name is ambiguous")
 	// ErrBusy means that too many people unlock at once; try again.
 	ErrBusy = errors.New("chat: too many unlockings at once")
 	// ErrLocked means that the user's keys are not open.
@@ -311,3 +313,12 @@ var (
 	// ErrTooMany means that too many messages are waiting to be delivered.
 	ErrTooMany = errors.New("chat: too many messages are waiting")
 )
+
+// A plain error says in its text all there is to say; is sorts it.
+type plain struct {
+	text string
+	is   error
+}
+
+func (e *plain) Error() string { return "chat: " + e.text }
+func (e *plain) Unwrap() error { return e.is }

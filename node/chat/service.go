@@ -182,37 +182,70 @@ func (s *Service) unlocked() []*Session {
 	return s.all()
 }
 
+// maxNamesakes is how many users of one name a login tries the password of;
+// more can log in by their ids.
+const maxNamesakes = 4
+
 // Login unlocks the hosted user that name, or an id, stands for. A wrong name
-// costs as much as a wrong password and looks the same.
+// costs as much as a wrong password and looks the same. Of users who have the
+// same name the password decides; ErrAmbiguous says that it is the same too,
+// and only who knows it learns of them.
 func (s *Service) Login(ctx context.Context, name string, password []byte) (*Session, error) {
-	id, ok := s.hostedBy(name)
-	if !ok {
+	ids := s.hostedBy(name)
+	if len(ids) == 1 {
+		return s.Unlock(ctx, ids[0], password)
+	}
+	if len(ids) == 0 {
 		if _, err := kdf.Derive(ctx, password, [16]byte{}, kdf.Default()); err != nil {
 			return nil, kdfError(err)
 		}
 		return nil, ErrPassword
 	}
-	return s.Unlock(ctx, id, password)
+	var found []identity.UserID
+	failed := ErrPassword
+	for _, id := range ids {
+		switch err := s.check(ctx, id, password); {
+		case err == nil:
+			found = append(found, id)
+		case !errors.Is(err, ErrPassword):
+			failed = err // another namesake may still be the one
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, failed
+	case 1:
+		return s.Unlock(ctx, found[0], password)
+	}
+	return nil, &plain{fmt.Sprintf("%d users have that name here: use the id", len(found)), ErrAmbiguous}
 }
 
-func (s *Service) hostedBy(name string) (identity.UserID, bool) {
+// check tries a hosted user's password.
+func (s *Service) check(ctx context.Context, user identity.UserID, password []byte) error {
+	sealed, err := s.cfg.Accounts.Keystore(user)
+	if err != nil {
+		return fmt.Errorf("chat: unlock: %w", err)
+	}
+	_, err = OpenKeys(ctx, user, password, sealed)
+	return err
+}
+
+// hostedBy returns the hosted users, at most maxNamesakes, that a name stands
+// for, or the one of an id.
+func (s *Service) hostedBy(name string) (found []identity.UserID) {
 	hosted, err := s.cfg.Accounts.Users()
 	if err != nil {
-		return identity.UserID{}, false
+		return nil
 	}
 	if id, err := identity.ParseUserID(name); err == nil && slices.Contains(hosted, id) {
-		return id, true
+		return []identity.UserID{id}
 	}
-	var found []identity.UserID
 	for _, id := range hosted {
-		if u, ok := s.cfg.Roster.User(id); ok && u.Name == name {
+		if u, ok := s.cfg.Roster.User(id); ok && u.Name == name && len(found) < maxNamesakes {
 			found = append(found, id)
 		}
 	}
-	if len(found) != 1 {
-		return identity.UserID{}, false
-	}
-	return found[0], true
+	return found
 }
 
 // Unlock checks the password and opens the user's keys. A user who is

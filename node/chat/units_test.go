@@ -84,9 +84,22 @@ func TestLogin(t *testing.T) {
 		if _, err := login("Alice", "wrong"); !errors.Is(err, ErrPassword) {
 			t.Errorf("an open session lets a wrong password in: %v", err)
 		}
-		p.device(p.user("Alice"), p.a) // a namesake on the same node
-		if _, err := login("Alice", "correct horse"); !errors.Is(err, ErrPassword) {
-			t.Errorf("an ambiguous name: %v", err)
+		namesake := p.user("Alice")
+		d := p.device(namesake, p.a) // on the same node
+		for password, want := range map[string]error{"another horse": nil, "correct horse": ErrAmbiguous} {
+			sealed, err := SealKeys(t.Context(), namesake.id, []byte(password), d.keys, kdf.Floor())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := (accounts{p.a}).SaveKeystore(namesake.id, sealed); err != nil {
+				t.Fatal(err)
+			}
+			if s, err := login("Alice", "correct horse"); !errors.Is(err, want) || want == nil && s.Self().ID != p.alice.id {
+				t.Errorf("a namesake whose password is %q: %v", password, err)
+			}
+			if _, err := login("Alice", "wrong"); !errors.Is(err, ErrPassword) {
+				t.Errorf("a wrong password tells of namesakes: %v", err)
+			}
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -106,7 +119,7 @@ func TestResolve(t *testing.T) {
 			t.Errorf("unknown name: %v", err)
 		}
 		p.user("Bob")
-		if _, err := s.Resolve(t.Context(), "Bob"); !errors.Is(err, ErrInvalid) {
+		if _, err := s.Resolve(t.Context(), "Bob"); !errors.Is(err, ErrAmbiguous) {
 			t.Errorf("ambiguous name: %v", err)
 		}
 		people, err := s.People(t.Context())

@@ -228,11 +228,11 @@ func (s *Session) Resolve(_ context.Context, nameOrID string) (identity.UserID, 
 	}
 	switch len(found) {
 	case 0:
-		return identity.UserID{}, fmt.Errorf("chat: nobody known here has that name: %w", ErrNotFound)
+		return identity.UserID{}, &plain{"nobody known here has that name", ErrNotFound}
 	case 1:
 		return found[0], nil
 	}
-	return identity.UserID{}, fmt.Errorf("chat: %d people have that name, use an id: %w", len(found), ErrInvalid)
+	return identity.UserID{}, &plain{fmt.Sprintf("%d people have that name: use the id", len(found)), ErrAmbiguous}
 }
 
 // Conversations lists all conversations, the newest first.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -91,7 +92,7 @@ func Parse(data []byte) (Config, error) {
 	dec := toml.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&c); err != nil {
-		return Config{}, translate(err)
+		return Config{}, translate(err, data)
 	}
 	if err := c.Validate(); err != nil {
 		lines := keyLines(data)
@@ -108,7 +109,7 @@ func Parse(data []byte) (Config, error) {
 }
 
 // translate turns the library's errors into ours.
-func translate(err error) error {
+func translate(err error, data []byte) error {
 	var strict *toml.StrictMissingError
 	if errors.As(err, &strict) {
 		var all []error
@@ -120,9 +121,48 @@ func translate(err error) error {
 	var de *toml.DecodeError
 	if errors.As(err, &de) {
 		line, _ := de.Position()
-		return &Error{Line: line, Key: strings.Join(de.Key(), "."), Message: strings.TrimPrefix(de.Error(), "toml: ")}
+		key := strings.Join(de.Key(), ".")
+		if strings.Contains(de.Error(), "cannot decode") {
+			return wrongKind(key, data, line)
+		}
+		return &Error{Line: line, Key: key, Message: strings.TrimPrefix(de.Error(), "toml: ")}
 	}
 	return &Error{Message: strings.TrimPrefix(err.Error(), "toml: ")}
+}
+
+// wrongKind says what kind of value a setting takes, and how to write it. The
+// library speaks of Go's types.
+func wrongKind(key string, data []byte, line int) *Error {
+	def := Default()
+	v, _ := leaf(&def, key)
+	m := &Error{Line: line, Key: key, Message: "this takes a value of another kind", Hint: "outrider config show --defaults shows it"}
+	switch v.Kind() {
+	case reflect.Slice:
+		m.Message, m.Hint = "this takes a list of texts", "write "+asList(data, line)
+	case reflect.Bool:
+		m.Message, m.Hint = "this takes true or false", "write it without quotes"
+	case reflect.Int:
+		m.Message, m.Hint = "this takes a whole number", "for example "+literal(v)
+	case reflect.String:
+		m.Message, m.Hint = "this takes a text", `write it in quotes: "..."`
+	case reflect.Struct:
+		m.Message, m.Hint = "this is a section", "write ["+key+"] on a line of its own"
+	}
+	return m
+}
+
+// asList puts the value that stands in a line into brackets.
+func asList(data []byte, line int) string {
+	lines := bytes.Split(data, []byte("\n"))
+	if line < 1 || line > len(lines) {
+		return `["..."]`
+	}
+	_, value, _ := strings.Cut(string(lines[line-1]), "=")
+	value = strings.TrimSpace(value)
+	if end := strings.LastIndexByte(value, '"'); end > 0 && end < 80 && value[0] == '"' && strings.Count(value, `"`) == 2 {
+		return "[" + value[:end+1] + "]"
+	}
+	return `["..."]`
 }
 
 func unknownKey(e *toml.DecodeError) *Error {

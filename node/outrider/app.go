@@ -6,7 +6,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 )
@@ -49,7 +51,7 @@ func (a *app) root() *cobra.Command {
 		return &failure{exit: exitUsage, code: "usage", message: err.Error(), next: cmd.CommandPath() + " --help"}
 	})
 	pf := root.PersistentFlags()
-	pf.StringVar(&a.dirFlag, "dir", "", "the node's folder (default $OUTRIDER_DIR, else "+systemDir+" for root, else ~/.local/share/outrider)")
+	pf.StringVar(&a.dirFlag, "dir", "", "the node's folder (default $OUTRIDER_DIR, else "+systemDir+" for root, else ~/.local/share/outrider,\nor if that is not there and a node runs in "+systemDir+", that one)")
 	pf.BoolVar(&a.json, "json", false, "print JSON, one value per line")
 	root.AddGroup(&cobra.Group{ID: groupNode, Title: "The node:"}, &cobra.Group{ID: groupUser, Title: "Users and messages:"},
 		&cobra.Group{ID: groupTool, Title: "Tools:"})
@@ -194,6 +196,29 @@ func (a *app) printf(format string, args ...any) {
 		a.werr = fmt.Errorf("write: %w", err)
 	}
 }
+
+// next says what can be typed now.
+func (a *app) next(format string, args ...any) {
+	a.printf("next: %s\n", a.inDir(fmt.Sprintf(format, args...)))
+}
+
+// inDir repeats --dir in commands to be typed next: without it they would be
+// for another node.
+func (a *app) inDir(commands string) string {
+	if a.dirFlag == "" || strings.HasSuffix(commands, "--help") {
+		return commands
+	}
+	dir := a.dirFlag
+	if strings.ContainsFunc(dir, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("/._-+:@%,", r)
+	}) {
+		dir = "'" + strings.ReplaceAll(dir, "'", `'\''`) + "'"
+	}
+	return verbWords.ReplaceAllString(commands, "${0} --dir "+strings.ReplaceAll(dir, "$", "$$"))
+}
+
+// verbWords finds our commands up to their last verb.
+var verbWords = regexp.MustCompile(`\boutrider( [a-z]+)+`)
 
 // emit writes a value as one line of JSON.
 func (a *app) emit(v any) error {

@@ -141,8 +141,7 @@ func (c *client) transportError(ctx context.Context, err error) error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return &failure{exit: exitNotRunning, code: "not_running", message: "no node is running on " + c.dir,
-			hint: "start it, or name another folder with --dir", next: "outrider up"}
+		return notRunning(c.dir, "start it, or name another folder with --dir")
 	case errors.Is(err, fs.ErrPermission):
 		return &failure{exit: exitRefused, code: "no_permission", message: "the socket in " + c.dir + " may not be used by this user",
 			hint: "use the account that runs the node, or one of its group"}
@@ -152,6 +151,15 @@ func (c *client) transportError(ctx context.Context, err error) error {
 		err = u.Err
 	}
 	return &failure{exit: exitFailed, code: "no_answer", message: "the node gave no answer: " + err.Error()}
+}
+
+// notRunning says what comes first: a node, or its start.
+func notRunning(dir, hint string) *failure {
+	f := &failure{exit: exitNotRunning, code: "not_running", message: "no node is running on " + dir, hint: hint, next: startCommand(dir)}
+	if _, err := os.Stat(filepath.Join(dir, "state")); errors.Is(err, fs.ErrNotExist) {
+		f.message, f.hint, f.next = "there is no node in "+dir+" yet", "make one, or name another folder with --dir", "outrider init"
+	}
+	return f
 }
 
 // apiError reads the node's own account of what went wrong.
@@ -171,7 +179,7 @@ func apiError(resp *http.Response) error {
 	case f.exit == exitLogin: // the node's hint is for programs
 		f.hint, f.next = "", "outrider login NAME"
 	case f.code == "no_network":
-		f.next = "outrider network create NAME"
+		f.hint, f.next = "", joinFirst // the node's hint is for programs
 	}
 	return f
 }

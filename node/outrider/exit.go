@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"outrider/node/api"
 )
 
 // An exitCode is a number a script can rely on. New ones are added at the
@@ -66,6 +68,8 @@ func usageError(format string, args ...any) error {
 // more than the HTTP status does.
 func exitFor(status int, code string) exitCode {
 	switch {
+	case code == "no_network":
+		return exitSetup
 	case code == "bad_password" || code == "bad_link" || code == "bad_config" || code == "bad_words" || code == "bad_code":
 		return exitRefused
 	case status == http.StatusUnauthorized:
@@ -91,8 +95,11 @@ func (a *app) report(err error) exit {
 	}
 	var f *failure
 	if !errors.As(err, &f) {
-		f = &failure{exit: exitFailed, code: "failed", message: err.Error()}
+		f = &failure{exit: exitFailed, code: "failed", message: api.Sentence(err)}
 	}
+	shown := *f
+	shown.message, shown.next = api.Plain(f.message), a.inDir(f.next)
+	f = &shown
 	if f.said {
 		return exit(f.exit)
 	}

@@ -19,7 +19,17 @@ func (f *fakeAccounts) NewCode(_ context.Context, q api.NewCode) (api.Code, erro
 	} else if string(q.AdminPassword) != "admin secret" {
 		return api.Code{}, chat.ErrPassword
 	}
-	return api.Code{Code: "AAAAA-BBBBB", Name: q.Name, NewKey: q.Name == "alice", Expires: aTime.Add(q.TTL), URL: "https://192.0.2.1:7443/c/#CODE-AAAAA-BBBBB"}, nil
+	c := api.Code{
+		Code: "AAAAA-BBBBB", Name: q.Name, NewKey: q.Name == "alice", Expires: aTime.Add(q.TTL),
+		URL: "https://192.0.2.1:7443/c/#CODE-AAAAA-BBBBB", LocalURL: "http://127.0.0.1:7999/c/#CODE-AAAAA-BBBBB",
+	}
+	switch q.Name {
+	case "near":
+		c.URL = ""
+	case "off":
+		c.URL, c.LocalURL = "", ""
+	}
+	return c, nil
 }
 
 func (f *fakeAccounts) CheckCode(context.Context, string) (api.CodeInfo, error) {

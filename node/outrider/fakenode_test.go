@@ -47,6 +47,10 @@ func startNode(ts *testscript.TestScript, neg bool, args []string) {
 			n.full = true
 		case "alone":
 			n.alone = true
+		case "member":
+			n.member = true
+		case "namesakes":
+			n.namesakes = true
 		}
 	}
 	page, err := net.Listen("tcp", "127.0.0.1:0")
@@ -69,6 +73,8 @@ type fakeNode struct {
 	fakeArchive
 	hub         *api.Hub
 	full, alone bool
+	member      bool // without the admin key
+	namesakes   bool // who live here
 
 	mu       sync.Mutex
 	messages map[chat.MessageID]*chat.Message
@@ -80,6 +86,9 @@ type fakeNode struct {
 func (n *fakeNode) Login(_ context.Context, name string, password []byte) (api.User, error) {
 	if name == alice.String() { // whose password was just set
 		return (*fakeUser)(n), nil
+	}
+	if n.namesakes && name == "alice" {
+		return nil, fmt.Errorf("chat: 2 users have that name here: use the id: %w", chat.ErrAmbiguous)
 	}
 	if name != "alice" || string(password) != "open sesame" {
 		return nil, chat.ErrPassword
@@ -97,6 +106,9 @@ func (n *fakeNode) Banner() chat.Banner {
 }
 
 func (n *fakeNode) Hosted() []chat.Hosted {
+	if n.namesakes {
+		return []chat.Hosted{{User: alice, Name: "alice"}, {User: bravo, Name: "bravo"}, {User: identity.UserID{9}, Name: "alice"}}
+	}
 	return []chat.Hosted{{User: alice, Name: "alice", Unlocked: true}, {User: bravo, Name: hostile, Waiting: 2}}
 }
 
@@ -151,7 +163,10 @@ func (n *fakeNode) SetLink(_ context.Context, id identity.NodeID, up bool) error
 }
 
 func (n *fakeNode) Network(context.Context) (api.Network, error) {
-	return api.Network{}, api.ErrNoNetwork
+	if n.alone {
+		return api.Network{}, api.ErrNoNetwork
+	}
+	return api.Network{ID: identity.NetworkID{5}, Name: "eagle", Admin: !n.member}, nil
 }
 
 func (n *fakeNode) AddUser(_ context.Context, u api.NewUser) (api.AddedUser, error) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -104,6 +105,9 @@ func (l location) text() string {
 // gist is a message's content in one line.
 func (m message) gist() string {
 	switch {
+	case m.Withheld != "":
+		what := map[string]string{"file": "file", "location": "position"}[m.Type]
+		return "[" + cmp.Or(what, "message") + " withheld by the policy of group " + m.Withheld + "]"
 	case m.File != nil:
 		return "[file] " + m.File.text()
 	case m.Location != nil:

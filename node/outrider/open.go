@@ -43,8 +43,7 @@ config apply".`,
 func (a *app) openLink(link string) error {
 	frame, err := deeplink.DecodeLink(link)
 	if err != nil {
-		f := &failure{exit: exitUsage, code: "link_damaged", message: "this is no whole link of Outrider: " + err.Error(),
-			hint: "ask for it again, as a file or as a QR code"}
+		f := &failure{exit: exitUsage, code: "link_damaged", message: "this is no whole link of Outrider", hint: "ask for it again, as a file or as a QR code"}
 		if errors.Is(err, deeplink.ErrVersion) {
 			f.code, f.hint = "link_version", "it needs a later Outrider than this one"
 		}
@@ -69,7 +68,7 @@ func (a *app) openLink(link string) error {
 	} else {
 		a.printf("There is no node in %s yet; join makes one.", clean(dir))
 	}
-	a.printf(" To do that, type:\n\n  outrider join '%s'\n\n", clean(link))
+	a.printf(" To do that, type:\n\n  %s '%s'\n\n", a.inDir("outrider join"), clean(link))
 	return a.werr
 }
 
@@ -80,7 +79,7 @@ func (a *app) openUpdate(link, dir string) error {
 	}
 	a.printf("This link is no join: it holds what an admin decides for the users of a network,\nfor nodes that are in that network already.\n\n")
 	a.printf("To see what it would change on the node in %s, and then to apply it, type:\n\n", clean(dir))
-	a.printf("  outrider config show '%s'\n  outrider config apply '%s'\n\n", clean(link), clean(link))
+	a.printf("  %s '%s'\n  %s '%s'\n\n", a.inDir("outrider config show"), clean(link), a.inDir("outrider config apply"), clean(link))
 	return a.werr
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"outrider/node/api"
 	"outrider/offline/deeplink"
 )
 
@@ -93,9 +94,11 @@ func (a *app) readFrame(arg string) (frame []byte, file bool, err error) {
 	frame, err = deeplink.DecodeLink(text)
 	switch {
 	case errors.Is(err, deeplink.ErrVersion):
-		return nil, file, &failure{exit: exitUsage, code: "link_version", message: err.Error()}
+		return nil, file, &failure{exit: exitUsage, code: "link_version", message: api.Sentence(err)}
+	case errors.Is(err, deeplink.ErrNoLink):
+		return nil, file, noLink(file, err)
 	case err != nil:
-		return nil, file, &failure{exit: exitUsage, code: "link_damaged", message: "this is no whole config: " + err.Error(), hint: "ask for it again, as a file or as a QR code"}
+		return nil, file, &failure{exit: exitUsage, code: "link_damaged", message: "this config is damaged or not whole", hint: "ask for it again, as a file or as a QR code"}
 	}
 	return frame, file, nil
 }

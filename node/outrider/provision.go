@@ -15,6 +15,10 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"outrider/node"
+	"outrider/node/api"
+	"outrider/offline/deeplink"
 )
 
 // linkMax bounds a join link, in bytes; a printed one has under 1 kB.
@@ -123,7 +127,7 @@ explained. It changes nothing in a folder that holds a node already.`,
 				return a.emit(info)
 			}
 			a.printf("node %s in %s\n", clean(info.Node), clean(info.Dir))
-			a.printf("next: outrider network create NAME, or outrider join, then %s\n", startCommand(dir))
+			a.next("outrider network create NAME, or outrider join, then %s", startCommand(dir))
 			return a.werr
 		},
 	}
@@ -176,7 +180,7 @@ how long messages live and are carried: standard 30 days, lean 6, opsec 3.`,
 			}
 			a.printf("network %s (%s), preset %s\n", clean(info.Name), clean(short(info.Network)), clean(info.Preset))
 			a.printf("fingerprint: %s\n", clean(info.Fingerprint))
-			a.printf("next: outrider user add NAME --here for yourself, then %s\n", startCommand(dir))
+			a.next("outrider user add NAME --here for yourself, then %s", startCommand(dir))
 			return a.werr
 		},
 	}
@@ -199,15 +203,19 @@ func (a *app) userAddCmd() *cobra.Command {
 		Use:   "add NAME",
 		Short: "Add a user to the network",
 		Long: `Add issues a user, which needs the network's admin password. Without --here it
-prints a join link for another node, on a terminal as a QR code too, the
-password of the link, when the link expires, and the addresses inside: those of
-this machine's interfaces, at most 3, unless --address names others. Tell link
-and password apart from each other: who has both can join.
+prints a join link for another node, on a terminal of 105 columns as a QR code
+too, the password of the link, when the link expires, and the addresses inside:
+those of this machine's interfaces, at most 3, unless --address names others. Tell link
+and password apart from each other: who has both can join. With --address
+127.0.0.1 the link is for trying a second node on this machine, and no other.
+
+A name is given once, capitals aside, also while its link has not been used.
 
 With --here the user lives on this node; the user's own password is asked for.
 
-With --again the link is for a user there is, after a forgotten password or a
-lost node: it brings them new keys, and everybody sees that their key changed.
+With --again the link is for a user there is, after a forgotten password, a lost
+node or a lost link: it brings them new keys, and everybody sees that their key
+changed.
 On the node where they live: outrider user code NAME --link FILE.`,
 		Example:     "  outrider user add bravo\n  outrider user add bravo --ttl 48h --address 192.168.7.1\n  outrider user add alice --here",
 		Args:        cobra.ExactArgs(1),
@@ -249,9 +257,12 @@ func (a *app) addUser(ctx context.Context, name string, f userAddFlags) error {
 		return err
 	}
 	if !running(ctx, dir) {
-		if err := provision.CanInvite(dir); err != nil {
-			return err
-		}
+		err = provision.CanInvite(dir)
+	} else {
+		err = a.mustAdmin(ctx)
+	}
+	if err != nil {
+		return err
 	}
 	admin, err := a.password(ctx, f.adminFile, "Admin password")
 	if err != nil {
@@ -278,6 +289,34 @@ func (a *app) addUser(ctx context.Context, name string, f userAddFlags) error {
 	return a.werr
 }
 
+// mustAdmin says that the running node holds no admin key, before anybody is
+// asked for a password.
+func (a *app) mustAdmin(ctx context.Context) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	var n struct{ Admin bool }
+	if _, err := c.call(ctx, http.MethodGet, "/v1/network", nil, &n); err != nil {
+		return err
+	}
+	if !n.Admin {
+		return setupError(node.ErrNotAdmin)
+	}
+	return nil
+}
+
+// withHint gives an error of a code one more thing that can be done.
+func withHint(err error, code, hint string) error {
+	f, ok := errors.AsType[*failure](err)
+	if !ok || f.code != code {
+		return err
+	}
+	with := *f
+	with.hint = joinHints(f.hint, hint)
+	return &with
+}
+
 // upFirst begins a hint when no node runs yet.
 func upFirst(dir string) string { return startCommand(dir) + ", then " }
 
@@ -298,7 +337,8 @@ func (a *app) issueUser(ctx context.Context, dir string, u newUser) (inv invitat
 
 func (a *app) showInvitation(inv invitation, next string, qr bool) {
 	if inv.Link == "" {
-		a.printf("user %s lives on this node\nnext: %soutrider login %s\n", clean(inv.Name), next, clean(inv.Name))
+		a.printf("user %s lives on this node\n", clean(inv.Name))
+		a.next("%soutrider login %s", next, clean(inv.Name))
 		return
 	}
 	a.printf("link for %s, to be used on their machine with: outrider join\n\n%s\n\n", clean(inv.Name), clean(inv.Link))
@@ -309,10 +349,10 @@ func (a *app) showInvitation(inv invitation, next string, qr bool) {
 	a.printf("expires    %s\n", when(inv.Expires))
 	a.printf("addresses  %s\n", clean(strings.Join(inv.Addrs, " ")))
 	if onlyLoopback(inv.Addrs) {
-		a.printf("note: these addresses are reached from this machine only; --address names another\n")
+		a.printf("note: this link can be used on this machine only; --address names another address\n")
 	}
 	if next != "" {
-		a.printf("next: %sthe other machine can join\n", next)
+		a.next("%sthe other machine can join", next)
 	}
 }
 
@@ -394,7 +434,7 @@ func (a *app) join(ctx context.Context, args []string, f joinFlags) error {
 			a.printf("%s\n", clean(line))
 		}
 	}
-	a.printf("next: %soutrider login %s\n", next, clean(who))
+	a.next("%soutrider login %s", next, clean(who))
 	return a.werr
 }
 
@@ -441,10 +481,22 @@ func (a *app) readLink(ctx context.Context, args []string, file string) (string,
 	if err != nil {
 		return "", err
 	}
-	if raw = bytes.TrimSpace(raw); len(raw) == 0 || len(raw) > linkMax {
-		return "", usageError("the link is empty or longer than %d KiB", linkMax>>10)
+	if raw = bytes.TrimSpace(raw); len(raw) > linkMax {
+		return "", usageError("the link is longer than %d KiB", linkMax>>10)
+	}
+	if _, err := deeplink.DecodeLink(string(raw)); errors.Is(err, deeplink.ErrNoLink) {
+		return "", noLink(file != "", err)
 	}
 	return string(raw), nil
+}
+
+// noLink says what is no link at all, a config's or one to join.
+func noLink(file bool, err error) error {
+	f := &failure{exit: exitUsage, code: "link_damaged", message: api.Sentence(err), hint: "a link begins with outrider://c/#"}
+	if file {
+		f.message, f.hint = "this file is no join link and no config of Outrider", "ask for it again, as a file or as a QR code"
+	}
+	return f
 }
 
 // linkFromInput takes one line, so that passwords may follow on the next ones.

@@ -26,7 +26,7 @@ func (a *app) showQR(link string) {
 	}
 	columns, _, err := term.GetSize(int(f.Fd()))
 	if need := code.Size + 2*quietZone; err == nil && columns > 0 && columns < need {
-		a.printf("no QR code: it needs a terminal of %d columns, this one has %d\n\n", need, columns)
+		a.printf("no QR code: it needs a terminal of %d columns, this one has %d: widen the window or take a\nsmaller font, then type it again\n\n", need, columns)
 		return
 	}
 	a.printf("%s\n", drawQR(code.Size, code.Black))

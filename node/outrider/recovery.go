@@ -17,7 +17,8 @@ type oneTimeCode struct {
 	Name    string    `json:"name"`
 	NewKey  bool      `json:"new_key"`
 	Expires time.Time `json:"expires"`
-	URL     string    `json:"url"`
+	URL     string    `json:"url"`       // for every machine
+	Local   string    `json:"local_url"` // for this one
 }
 
 // codeFlags are the flags of user code.
@@ -71,6 +72,9 @@ func (a *app) userCode(ctx context.Context, args []string, f codeFlags) error {
 			return err
 		}
 	} else {
+		if err := a.mustAdmin(ctx); err != nil {
+			return withHint(err, "not_admin", "or open a link that was made there: outrider user code --link FILE")
+		}
 		admin, err := a.password(ctx, f.adminFile, "Admin password")
 		if err != nil {
 			return err
@@ -105,12 +109,16 @@ func (a *app) showCode(c oneTimeCode) {
 		a.printf("%s lives here already. The code makes a NEW key: contacts see that it has changed,\nand messages from before stay sealed.\n", clean(c.Name))
 	}
 	a.printf("code for %s: %s\ngood once, until %s\n", clean(c.Name), clean(c.Code), when(c.Expires))
-	if c.URL == "" {
-		a.printf("enter it at http://127.0.0.1:7480/c/ on this machine\n")
-		return
+	at := func(url string) string { return clean(strings.SplitN(url, "#", 2)[0]) }
+	switch {
+	case c.URL != "":
+		a.printf("enter it at %s\n", at(c.URL))
+		a.showQR(c.URL)
+	case c.Local != "":
+		a.printf("enter it at %s on this machine\n", at(c.Local))
+	default:
+		a.printf("The page is off, so it can be entered nowhere yet. Write this into outrider.toml, start the\nnode again, and make a new code:\n\n[page]\nlisten = [\"127.0.0.1\"]\n")
 	}
-	a.printf("enter it at %s\n", clean(strings.SplitN(c.URL, "#", 2)[0]))
-	a.showQR(c.URL)
 }
 
 func (a *app) userPasswordCmd() *cobra.Command {

@@ -51,7 +51,14 @@ func (a *app) showStatus(s status) {
 	for _, w := range s.Warnings {
 		a.printf("warning  %s\n         %s\n", clean(w.Message), clean(w.Hint))
 	}
+	bearers := map[string]int{}
 	for _, u := range s.Users {
+		bearers[u.Name]++
+	}
+	for _, u := range s.Users {
+		if bearers[u.Name] > 1 {
+			u.Name += " " + u.ID // by which they log in
+		}
 		locked := "locked"
 		if u.Unlocked {
 			locked = "unlocked"
@@ -261,8 +268,7 @@ func (a *app) changeLink(ctx context.Context, c *client, word, up string) (id st
 	if !running(ctx, c.dir) {
 		node, perr := identity.ParseNodeID(word)
 		if perr != nil {
-			return "", nil, &failure{exit: exitNotRunning, code: "not_running", message: "no node is running on " + c.dir,
-				hint: "while none runs, name the other node by its whole identifier", next: "outrider up"}
+			return "", nil, notRunning(c.dir, "while none runs, name the other node by its whole identifier")
 		}
 		return node.String(), nil, provision.SetLink(ctx, c.dir, node.String(), up == "up")
 	}

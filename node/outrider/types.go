@@ -44,6 +44,8 @@ type message struct {
 	Reason string `json:"reason"`
 	Hint   string `json:"hint"`
 	Hops   int    `json:"hops"`
+
+	Withheld string `json:"withheld"` // the group whose policy keeps the content back
 }
 
 type file struct {
@@ -143,6 +145,7 @@ type status struct {
 		Hint    string `json:"hint"`
 	} `json:"warnings"`
 	Users []struct {
+		ID       string `json:"id"`
 		Name     string `json:"name"`
 		Unlocked bool   `json:"unlocked"`
 		Waiting  int    `json:"waiting"`

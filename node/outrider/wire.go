@@ -3,16 +3,13 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"outrider/mesh/identity"
 	"outrider/node"
 	"outrider/node/api"
-	"outrider/node/chat"
 	"outrider/node/config"
 	"outrider/node/web"
 	"outrider/offline/deeplink"
@@ -137,6 +134,9 @@ func (local) Up(ctx context.Context, o upOptions, ready func(upInfo)) error {
 // codeNoNode is the code of a folder without a node.
 const codeNoNode = "no_node"
 
+// joinFirst is what a node without a network is told.
+const joinFirst = "outrider network create NAME, or outrider join"
+
 // setupErrors are what a person can mend, with the command that does.
 var setupErrors = []struct {
 	is   error
@@ -146,11 +146,9 @@ var setupErrors = []struct {
 }{
 	{node.ErrNotInitialised, exitMissing, codeNoNode, "outrider init"},
 	{node.ErrInitialised, exitConflict, "exists", "outrider up"},
-	{node.ErrNoNetwork, exitSetup, "no_network", "outrider network create NAME"},
+	{node.ErrNoNetwork, exitSetup, "no_network", joinFirst},
 	{node.ErrHasNetwork, exitConflict, "has_network", "outrider status"},
 	{node.ErrRunning, exitConflict, "running", "outrider status"},
-	{node.ErrNotAdmin, exitRefused, "not_admin", ""},
-	{node.ErrAdminPassword, exitRefused, "bad_password", ""},
 	{node.ErrLoopback, exitSetup, "loopback", "outrider user add NAME --address ADDRESS"},
 	{deeplink.ErrPassword, exitRefused, "bad_password", ""},
 	{deeplink.ErrExpired, exitRefused, "link_expired", ""},
@@ -158,7 +156,6 @@ var setupErrors = []struct {
 	{deeplink.ErrDamaged, exitUsage, "link_damaged", ""},
 	{deeplink.ErrVersion, exitUsage, "link_version", ""},
 	{deeplink.ErrWeakPassword, exitUsage, codeWeak, ""},
-	{chat.ErrInvalid, exitUsage, "invalid", ""},
 }
 
 // setupError gives an error of the node's folder its exit code and the next
@@ -170,8 +167,11 @@ func setupError(err error) error {
 	}
 	for _, e := range setupErrors {
 		if errors.Is(err, e.is) {
-			return &failure{exit: e.exit, code: e.code, message: strings.TrimSuffix(err.Error(), ": "+chat.ErrInvalid.Error()), next: e.next}
+			return &failure{exit: e.exit, code: e.code, message: api.Sentence(err), next: e.next}
 		}
 	}
-	return &failure{exit: exitSetup, code: "setup", message: fmt.Sprint(err)}
+	if status, code, hint, ok := api.Classified(err); ok { // as the running node answers
+		return &failure{exit: exitFor(status, code), code: code, message: api.Sentence(err), hint: hint}
+	}
+	return &failure{exit: exitSetup, code: "setup", message: api.Sentence(err)}
 }

@@ -580,3 +580,19 @@ func BenchmarkOpenJoin(b *testing.B) {
 		}
 	}
 }
+
+// What is no link at all is told from a link that was damaged on the way.
+func TestNoLink(t *testing.T) {
+	for _, text := range []string{
+		"", " \n", "hello", "root:x:0:0:root:/root:/bin/sh\n", "\x89PNG\r\n\x1a\n\x00#/", "https://example.org/", "https://example.org/x#J5JD", "outrider:", "OR",
+	} {
+		if _, err := DecodeLink(text); !errors.Is(err, ErrNoLink) || !errors.Is(err, ErrDamaged) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	for _, text := range []string{"OR1", "J5JD", Scheme + "hello", Scheme, "https://192.0.2.1:7443/c/#J5JDCAAA"} {
+		if _, err := DecodeLink(text); !errors.Is(err, ErrDamaged) || errors.Is(err, ErrNoLink) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

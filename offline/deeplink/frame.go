@@ -47,6 +47,8 @@ const (
 var (
 	// ErrDamaged: characters are missing or changed.
 	ErrDamaged = errors.New("damaged link: copy it again, whole")
+	// ErrNoLink: it is something else altogether. It is an ErrDamaged too.
+	ErrNoLink = fmt.Errorf("no link or file of this program: %w", ErrDamaged)
 	// ErrVersion: the frame is of a version this program does not know.
 	ErrVersion = errors.New("link of another version: update this node, or ask for a link made by one like it")
 	// ErrPassword: the password does not open it.

@@ -70,7 +70,8 @@ func validHost(s string) bool {
 
 // DecodeLink returns the frame in a link, in a bare frame as text, or in a
 // file's content. Line breaks and spaces that mail programs put in are
-// skipped. It returns ErrDamaged, ErrVersion or ErrTooLarge.
+// skipped. It returns ErrDamaged, of which ErrNoLink is one, ErrVersion or
+// ErrTooLarge.
 func DecodeLink(text string) ([]byte, error) {
 	if strings.HasPrefix(text, magic) { // a file
 		return checked([]byte(text), nil)
@@ -114,7 +115,10 @@ func payloadOf(text string) (string, error) {
 	head, payload, found := strings.Cut(text, "#")
 	if !found {
 		if strings.ContainsAny(text, ":/?") {
-			return "", fmt.Errorf("deeplink: read link: nothing after a #: %w", ErrDamaged)
+			return "", fmt.Errorf("deeplink: read link: nothing after a #: %w", ErrNoLink)
+		}
+		if upper := strings.ToUpper(text); !strings.HasPrefix(upper, "J5J") && !strings.HasPrefix(text, "T1I") { // "OR" in either alphabet
+			return "", fmt.Errorf("deeplink: read link: %w", ErrNoLink)
 		}
 		return text, nil
 	}
@@ -127,7 +131,7 @@ func payloadOf(text string) (string, error) {
 		host, ok = strings.CutPrefix(head, "http://")
 	}
 	if at := strings.IndexByte(host, '/'); !ok || at < 0 || host[at:] != "/c" && host[at:] != "/c/" {
-		return "", fmt.Errorf("deeplink: read link: no link of this program: %w", ErrDamaged)
+		return "", fmt.Errorf("deeplink: read link: %w", ErrNoLink)
 	}
 	return payload, nil
 }

@@ -87,6 +87,54 @@ func (r *Roster) ByName(name string) []User {
 	return out
 }
 
+// Holders returns whom a name belongs to, capitals aside: the users who bear
+// it, and those whose link can still be redeemed.
+func (r *Roster) Holders(name string) (out []identity.UserID) {
+	for _, u := range r.ByName(name) {
+		out = append(out, u.ID)
+	}
+	for _, e := range r.Enrolments() {
+		id := identity.UserID(e.Subject)
+		if e.Delegate.Roles&identity.RoleUser != 0 && strings.EqualFold(e.Name, name) && !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// Met reports whether a user's name and a certificate made for them have
+// arrived, valid or not.
+func (r *Roster) Met(id identity.UserID) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if len(r.state.profiles[id]) == 0 {
+		return false
+	}
+	if len(r.state.users[id]) > 0 {
+		return true
+	}
+	for _, chain := range r.state.issuers {
+		if d := chain.Leaf(); d.Class == identity.ClassDelegate && identity.UserID(d.Subject) == id {
+			return true
+		}
+	}
+	return false
+}
+
+// NameIn returns the display name that a sealed object gives, if it is such an
+// object and genuine as far as its seal tells.
+func (r *Roster) NameIn(payload []byte) (id identity.UserID, name string, ok bool) {
+	plain, _, err := r.open(payload)
+	if err != nil {
+		return id, "", false
+	}
+	o, err := parseObject(plain)
+	if err != nil || o.Kind != KindProfile {
+		return id, "", false
+	}
+	return o.profile.user, o.profile.name, true
+}
+
 // user makes the view of one user. The lock is held.
 func (r *Roster) user(id identity.UserID) (User, bool) {
 	certs := r.current(id)

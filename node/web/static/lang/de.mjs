@@ -30,6 +30,7 @@ export default {
   'door.account': 'Passwort und Wiederherstellung',
 
   'error.bad_password': 'Name oder Passwort ist falsch. Prüfen Sie Großschreibung und Tastaturbelegung und versuchen Sie es noch einmal.',
+  'error.ambiguous': 'Mehrere Personen haben hier diesen Namen und dieses Passwort. Melden Sie sich mit Ihrer Kennung an; der Betreiber findet sie mit outrider status.',
   'error.too_many_attempts': { one: 'Zu viele Versuche. Warten Sie {n} Sekunde und versuchen Sie es dann wieder.', other: 'Zu viele Versuche. Warten Sie {n} Sekunden und versuchen Sie es dann wieder.' },
   'error.busy': 'Der Knoten öffnet gerade die Schlüssel anderer. Versuchen Sie es in einigen Sekunden wieder.',
   'error.unreachable': 'Der Knoten antwortet nicht. Prüfen Sie die Verbindung zu ihm; nichts von Ihrer Eingabe ist verloren.',

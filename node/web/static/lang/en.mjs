@@ -31,6 +31,7 @@ export default {
   'door.account': 'Password and recovery',
 
   'error.bad_password': 'Name or password is wrong. Check capital letters and the keyboard layout, then try again.',
+  'error.ambiguous': 'Several users here have this name and password. Log in with your id; the operator finds it with outrider status.',
   'error.too_many_attempts': { one: 'Too many attempts. Wait {n} second, then try again.', other: 'Too many attempts. Wait {n} seconds, then try again.' },
   'error.busy': 'The node is busy opening other users’ keys. Try again in a few seconds.',
   'error.unreachable': 'The node does not answer. Check your connection to it; nothing you typed is lost.',
