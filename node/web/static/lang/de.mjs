@@ -344,6 +344,7 @@ export default {
   'mesh.up': 'verbunden',
   'mesh.down': 'getrennt',
   'mesh.blocked': 'vom Betreiber gesperrt',
+  'mesh.blocked_short': 'gesperrt',
   'mesh.since_up': 'seit {span} verbunden',
   'mesh.since_down': 'seit {span} getrennt',
   'mesh.heard': '{ago} gehört',

@@ -345,6 +345,7 @@ export default {
   'mesh.up': 'up',
   'mesh.down': 'down',
   'mesh.blocked': 'blocked by the operator',
+  'mesh.blocked_short': 'blocked',
   'mesh.since_up': 'up for {span}',
   'mesh.since_down': 'down for {span}',
   'mesh.heard': 'heard {ago}',
