@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
 	"outrider/field-tests/browser/fakeapi"
 )
 
@@ -70,5 +73,28 @@ func TestMeshPictureHasRoomForItsWords(t *testing.T) {
 			}
 			keep(st, "many")
 		})
+	}
+}
+
+// A phone that is turned gets the picture of its new width.
+func TestMeshPictureFollowsTheWidth(t *testing.T) {
+	t.Parallel()
+	st := in(t, phone, func(s *fakeapi.Server) {
+		var links []fakeapi.Link
+		for i := range 9 {
+			links = append(links, fakeapi.Link{Node: fmt.Sprintf("node%02dm9zt8", i), Class: "lan", Up: true})
+		}
+		s.SetLinks(links...)
+	})
+	st.must(st.Go("#/mesh"))
+	st.must(st.Wait("the picture", `document.querySelector('.mesh-svg')`))
+	t.Cleanup(st.s.HoldAnswers("GET /v1/peers")) // so that no news draws it anew
+	for _, c := range []struct{ width, drawn int64 }{{360, 8}, {740, 9}, {360, 8}} {
+		turned := emulation.SetDeviceMetricsOverrideParams{Width: c.width, Height: 1100 - c.width, DeviceScaleFactor: 1, Mobile: true}
+		st.must(chromedp.Do(st.ctx, do(emulation.SetDeviceMetricsOverride, turned)))
+		st.must(st.Wait("the picture", fmt.Sprintf(`innerWidth === %d && document.querySelectorAll('.mesh-svg .neighbour').length === %d`, c.width, c.drawn)))
+		for _, wrong := range eval[[]string](st, crowded) {
+			t.Errorf("%d px wide: %s", c.width, wrong)
+		}
 	}
 }

@@ -7,7 +7,7 @@ import * as model from '../model.mjs';
 import { state } from '../model.mjs';
 import { carried, history } from './contacts.mjs';
 import { aged, emptyState, shortID } from './parts.mjs';
-import { picture } from './picture.mjs';
+import { picture, wide } from './picture.mjs';
 
 export function meshView() {
   const image = h('div', { class: 'mesh-picture' });
@@ -35,12 +35,13 @@ export function meshView() {
     if (drawn && focused) past.querySelector('summary').focus();
   };
   const leaves = [model.on(['nodes', 'status', 'session'], paint), model.on(['contacts', 'session'], paintPast)];
+  wide.addEventListener('change', paint); // the phone was turned
   const ask = () => { model.soon('nodes'); model.soon('contacts'); };
   const timer = setInterval(ask, 10000); // counters have no events
   ask();
   paint();
   paintPast();
-  return { el, leave: () => { leaves.forEach((f) => f()); clearInterval(timer); } };
+  return { el, leave: () => { leaves.forEach((f) => f()); clearInterval(timer); wide.removeEventListener('change', paint); } };
 }
 
 const sorted = (nodes) => [...nodes].sort((a, b) => Number(Boolean(b.up)) - Number(Boolean(a.up)) || (Date.parse(b.last_heard) || 0) - (Date.parse(a.last_heard) || 0));

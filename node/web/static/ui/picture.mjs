@@ -7,6 +7,7 @@ import { t } from '../lib/i18n.mjs';
 // holds so many neighbours that the words of each have room.
 const WIDE = { width: 520, row: 5, own: 180 };
 const NARROW = { width: 320, row: 3, own: 100 };
+export const wide = matchMedia('(min-width: 560px)');
 
 const MARK = 16; // half a neighbour's mark
 const WORDS = 40; // its name and its link, one below the other
@@ -23,7 +24,7 @@ const PILL = 22; // half the height of this node
  */
 export function picture(self, neighbours) {
   if (!neighbours.length) return null;
-  const form = matchMedia('(min-width: 560px)').matches ? WIDE : NARROW;
+  const form = wide.matches ? WIDE : NARROW;
   const places = around(Math.min(neighbours.length, 2 + 2 * form.row), form);
   const shown = neighbours.slice(0, places.length);
   const top = Math.min(-PILL, ...places.map((p) => p.y - MARK - (p.above ? WORDS : 0))) - EDGE;
