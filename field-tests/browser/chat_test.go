@@ -666,3 +666,37 @@ func TestExplanationInBothLanguages(t *testing.T) {
 		}
 	}
 }
+
+// What the node refuses with a code is told in the person's language, not in
+// the node's English.
+func TestRefusalsSpeakThePersonsLanguage(t *testing.T) {
+	t.Parallel()
+	st := newStage(t, PageOptions{})
+	st.s.AddUser("Charlie", true, 1)
+	st.must(st.Open(st.s.URL() + "/?lang=de"))
+	st.must(st.Login(account, password))
+	st.must(st.OpenChat("Charlie"))
+	for code, c := range map[string]struct {
+		status int
+		words  string
+	}{
+		"receive_only":      {403, "Sie archivieren, was dieses Netz sagt, und empfangen nur."},
+		"too_slow":          {408, "Die Verbindung war zu langsam"},
+		"too_many_requests": {429, "Von hier kamen zu viele Anfragen. Warten Sie 1 Sekunde"},
+		"a_new_code":        {409, "something new. do this."},
+	} {
+		st.s.Fail("POST /v1/messages", c.status, code, "chat: something new", "do this")
+		st.must(st.Fill("#compose", "Over."))
+		st.must(st.Click(".send"))
+		st.must(st.Wait("words for "+code, plainText(`document.querySelector('.composer .error')`)+`.trim().startsWith(`+quote(c.words)+`)`))
+	}
+	words := called(`const { errorText } = ` + module("ui/parts.mjs") + `; return errorText({ status: 403, code: 'policy', body: { error: { group: 'scouts' } } }).replace(/[\u2068\u2069]/g, '');`)
+	if got := eval[string](st, words); !strings.HasPrefix(got, "Die Richtlinie der Gruppe scouts verbietet das.") {
+		t.Errorf("a policy's refusal says %q", got)
+	}
+	st.must(st.Show(st.s.URL()+"/c/?lang=de", "the door", `document.querySelector('#door-code')`))
+	st.must(st.Fill("#door-code", "7KQ2M-X4TRB"))
+	eval[bool](st, `(window.fetch = async () => new Response('{"error":{"code":"no_network","message":"node: no network"}}', { status: 409 }), true)`)
+	st.must(st.Click("#door-form-submit"))
+	st.must(st.WaitText("Dieser Knoten gehört noch zu keinem Netzwerk."))
+}

@@ -2,6 +2,7 @@ package browser
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -110,23 +111,77 @@ func TestShortcuts(t *testing.T) {
 	st.must(st.Wait("the list without a chat", `location.hash === '#/chats'`))
 }
 
-// Everything that can be pressed is reached with Tab, and is seen to be.
+// pressable tells what can be pressed on the screen, or in the open dialog, as
+// words that stay the same when it is drawn anew. Of radio buttons one takes the
+// keyboard for all; a button stands for the field that chooses files.
+const pressable = `((e) => [e.localName, e.id, e.name ?? '', e.getAttribute('href') ?? '', e.getAttribute('aria-label') ?? '', e.localName === 'textarea' ? '' : e.textContent.replace(/[0-9]+/g, '')].join(' ').trim().slice(0, 120))`
+
+const allPressable = `(() => {
+	const root = document.querySelector('dialog[open]') ?? document;
+	const shown = (e) => e.getClientRects().length && getComputedStyle(e).visibility !== 'hidden' && !e.closest('[hidden], [inert]');
+	const all = [...root.querySelectorAll('a[href], button:not(:disabled), input:not(:disabled):not([type=file]), textarea, summary, [tabindex="0"]')].filter(shown);
+	return all.filter((e) => e.type !== 'radio' || e.checked || !all.some((o) => o.name === e.name && o.checked)).map(` + pressable + `);
+})()`
+
+// tabThrough presses Tab until it has been on everything that can be pressed,
+// and checks at each step that the focus can be seen.
+func tabThrough(st *stage, where string, least int) {
+	st.t.Helper()
+	eval[bool](st, `(document.activeElement?.closest('dialog') || document.activeElement?.blur(), true)`)
+	been := map[string]bool{}
+	var missing []string
+	for range 200 {
+		been[eval[string](st, pressable+`(document.activeElement)`)] = true
+		all := eval[[]string](st, allPressable)
+		missing = slices.DeleteFunc(slices.Clone(all), func(e string) bool { return been[e] })
+		if len(all) >= least && len(missing) == 0 {
+			return
+		}
+		st.must(st.Press(kb.Tab))
+		focusIsSeen(st)
+	}
+	st.t.Errorf("%s: Tab does not lead to %q", where, missing)
+}
+
+// Everything that can be pressed is reached with Tab, on every screen, and is
+// seen to be.
 func TestTabReachesEverything(t *testing.T) {
-	t.Parallel()
-	for _, theme := range []string{"day", "night", "red"} {
+	for i, theme := range []string{"day", "night", "red"} {
 		t.Run(theme, func(t *testing.T) {
+			t.Parallel()
 			st := in(t, PageOptions{}, func(s *fakeapi.Server) { fillWorld(s) })
 			st.must(st.SetTheme(theme))
-			st.must(st.OpenChat("Charlie"))
-			st.must(st.Wait("the messages", `document.querySelectorAll('#messages .message').length > 5`))
-			eval[bool](st, `document.activeElement.blur(), true`)
-			for _, selector := range []string{".skip", "#failures-bar", `[data-nav="mesh"]`, "#search", "#chat-list a", ".scroller", ".state-button", "a[download]", `[aria-controls="compose-options"]`, "#compose", ".send"} {
-				tabTo(st, selector)
-			}
-			st.must(st.Go("#/settings"))
-			st.must(st.Wait("settings", `document.querySelector('#logout')`))
-			for _, selector := range []string{`input[name="theme"]`, `input[name="language"]`, "#logout"} {
-				tabTo(st, selector)
+			for j, s := range []struct {
+				name  string
+				least int // so many there are, with the seven screens
+				show  func()
+			}{
+				{"chat", 30, func() {
+					st.must(st.OpenChat("Charlie"))
+					st.must(st.Wait("the messages", `document.querySelectorAll('#messages .message').length > 5`))
+				}},
+				{"people", 20, func() { whole("people").show(st) }},
+				{"files", 12, func() { whole("files").show(st) }},
+				{"mesh", 10, func() {
+					whole("mesh").show(st)
+					st.must(st.Wait("the contacts", `document.querySelector('.contact-list')`))
+				}},
+				{"status", 9, func() { whole("status").show(st) }},
+				{"settings", 15, func() { whole("settings").show(st) }},
+				{"map", 15, func() {
+					st.must(st.Go("#/map"))
+					st.must(st.Wait("the map", `document.querySelectorAll('#map .place-mark').length > 4 && document.querySelectorAll('#map-list .place-card').length > 3`))
+				}},
+				{"failures", 6, func() {
+					st.must(st.Click("#failures-bar"))
+					st.must(st.Wait("the failures", `document.querySelector('dialog [data-focus="next"]')`))
+				}},
+			} {
+				if i > 0 && j%2 != i%2 { // each screen in two of the themes: the ways are the same in all
+					continue
+				}
+				s.show()
+				tabThrough(st, s.name, s.least)
 			}
 		})
 	}

@@ -98,7 +98,11 @@ var screens = []screen{
 		st.must(st.Press("\u001b"))
 		st.must(st.Wait("no dialog", `!document.querySelector('dialog')`))
 	}},
-	whole("files"), whole("mesh"),
+	whole("files"),
+	{"mesh", func(st *stage) {
+		whole("mesh").show(st)
+		st.must(st.Wait("the picture and the contacts", `document.querySelector('.mesh-svg') && document.querySelector('.mesh .history')`))
+	}},
 	{"contacts", func(st *stage) {
 		st.must(st.Click(".contact-list summary"))
 		st.must(st.Wait("the contacts", `document.querySelectorAll('.contact-list[open] .contact-row').length === 7`))

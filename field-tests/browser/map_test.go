@@ -263,3 +263,34 @@ func TestL01MapIsFetchedWhenOpened(t *testing.T) {
 		t.Error("the map came from nowhere")
 	}
 }
+
+// Who opens the dialog of a live share before the node has told who there is
+// reads that, not that there is nobody, and can choose as soon as it has.
+func TestL01ShareDialogWaitsForPeople(t *testing.T) {
+	t.Parallel()
+	st := newStage(t, phone)
+	st.s.AddUser("Charlie", true, 1)
+	release := st.s.HoldAnswers("GET /v1/users")
+	t.Cleanup(release) // the fake node ends with its answers
+	st.must(st.Open(st.s.URL()))
+	st.must(st.Login(account, password))
+	st.must(st.Go("#/map"))
+	st.must(st.Click("#share-live"))
+	st.must(st.Wait("that people are awaited", plainText(`document.querySelector('dialog .notice')`)+` === 'Loading…'`))
+	st.must(st.Click(`dialog input[name="share-span"][value="900"]`))
+	release()
+	st.must(st.Click(`dialog input[name="share-to"]`))
+	st.must(st.Wait("what was chosen before", `document.querySelector('dialog input[name="share-span"][value="900"]').checked`))
+	chosen := `document.querySelector('dialog input[name="share-to"]:checked')?.parentElement.textContent`
+	st.s.AddUser("Delta", true, 1)
+	st.must(st.Wait("another one", `document.querySelectorAll('dialog input[name="share-to"]').length === 2 && document.activeElement.name === 'share-to'`))
+	if got := eval[string](st, chosen); got != "Charlie" {
+		t.Errorf("with somebody new the choice is %q", got)
+	}
+	for _, name := range []string{"Echo", "Foxtrot", "Golf", "Hotel", "India", "Juliett", "Kilo"} {
+		st.s.AddUser(name, true, 1)
+	}
+	st.must(st.Wait("the search", `document.querySelector('dialog input[type="search"]:not([hidden])')`))
+	st.must(st.Fill(`dialog input[type="search"]`, "kil"))
+	st.must(st.Wait("who was searched", `[...document.querySelectorAll('dialog input[name="share-to"]')].map((e) => e.parentElement.textContent).join() === 'Kilo'`))
+}

@@ -50,9 +50,15 @@ func fillWorld(s *fakeapi.Server) map[string]fakeapi.Person {
 	})
 	f := s.Sent(c, "Need two litres of hydraulic fluid at next contact.", func(m *fakeapi.Message) {
 		at(2*time.Minute, "failed")(m)
-		m.Reason, m.Hint = "the recipient's certificate has expired", "ask the administrator to renew Charlie, then retry"
+		m.ReasonCode, m.Reason, m.Hint = "revoked", "the certificates of Charlie were revoked", "recall the message; ask an administrator"
 	})
-	s.SetWhy(f.ID, fakeapi.Why{Summary: "Charlie's certificate ended yesterday, so the message cannot be sealed.", Facts: []string{"The certificate ended 19 h ago.", "No newer one has been heard.", "This node asked 2 neighbours."}, Next: "When a newer certificate arrives the message goes by itself.", Todo: "Ask the administrator to renew Charlie, then retry."})
+	charlie := map[string]any{"name": "Charlie"}
+	s.SetWhy(f.ID, fakeapi.Why{
+		Summary: "The message cannot go on.", SummarySaid: &fakeapi.Sentence{Code: "state_failed"},
+		Facts:     []string{"Sent 120 s ago, precedence ROUTINE.", "The certificates of Charlie were revoked.", "2 nodes are in contact."},
+		FactsSaid: []fakeapi.Sentence{{Code: "sent", Args: map[string]any{"age_s": 120, "precedence": "routine"}}, {Code: "keys_revoked", Args: charlie}, {Code: "contact", Args: map[string]any{"n": 2}}},
+		Todo:      "Recall the message; ask an administrator.", TodoSaid: &fakeapi.Sentence{Code: "hint_revoked", Args: charlie},
+	})
 	s.Receive(p["Mora Lindqvist"], "Water is sorted. Two pallets left at the school.", at(70*time.Minute, "delivered"))
 	s.Receive(p["Mora Lindqvist"], "And the generator runs again.", func(m *fakeapi.Message) { at(65*time.Minute, "delivered")(m); m.Unread = true })
 	live := func(who string, lat, lon float64, age, stale, until time.Duration, accuracy int) {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -48,6 +49,7 @@ func TestDocumentIsComplete(t *testing.T) {
 		"event":      append(submatches(textOf(t, "../chat/chat.go"), `UpdateKind = "(\w+)"`), "hello", "reset", "link", "bundle"),
 		"field":      submatches(textOf(t, "views.go"), "json:\"(\\w+)"),
 	}
+	tables := map[string]string{"error code": "\\| \\d+ \\| `%s` \\|", "reason": "(?m)^\\| `%s` \\|"} // clients make their words from these
 	for what, list := range words {
 		if len(list) < 4 {
 			t.Errorf("only %d of kind %s were found", len(list), what)
@@ -55,6 +57,9 @@ func TestDocumentIsComplete(t *testing.T) {
 		for _, w := range list {
 			if !regexp.MustCompile(`\b` + w + `\b`).MatchString(doc) {
 				t.Errorf("%s %s is missing", what, w)
+			}
+			if row := tables[what]; row != "" && !regexp.MustCompile(fmt.Sprintf(row, w)).MatchString(doc) {
+				t.Errorf("%s %s has no row in its table", what, w)
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -384,6 +385,54 @@ func TestLanguagesAreEqual(t *testing.T) {
 		}
 		if len(en) != len(de) || len(en) < 20 {
 			t.Errorf("%s: %d words in English, %d in German", dir, len(en), len(de))
+		}
+	}
+}
+
+// Whatever the node says by a code, a person reads in their own language: every
+// error, reason, warning and sentence of the tables in API.md has words. What
+// only the door is told, the door has words for.
+func TestEveryCodeHasWords(t *testing.T) {
+	data, err := os.ReadFile("../api/API.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(data)
+	codes := func(head string, at int) (list []string) {
+		t.Helper()
+		_, table, found := strings.Cut(doc, head)
+		table, _, _ = strings.Cut(table, "\n\n")
+		for _, row := range strings.Split(table, "\n|")[1:] {
+			for _, m := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(strings.Split(row, "|")[at], -1) {
+				list = append(list, m[1])
+			}
+		}
+		if !found || len(list) < 8 {
+			t.Fatalf("%d codes in the table %q", len(list), head)
+		}
+		return list
+	}
+	needed := map[string]bool{}
+	for _, c := range codes("| status | code | when |", 1) {
+		needed["error."+c] = true
+	}
+	hintless := []string{"recalled", "burned"} // nothing can be done
+	for _, c := range codes("| `reason_code` | of | meaning |", 0) {
+		needed["reason."+c] = true
+		needed["hint."+c] = !slices.Contains(hintless, c)
+	}
+	for _, c := range codes("| code | arguments | says |", 0) {
+		needed["why."+c] = !strings.HasSuffix(c, "_")
+	}
+	for _, c := range codes("| `code` | meaning |", 0) {
+		needed["warn."+c], needed["warn."+c+".todo"] = true, true
+	}
+	for _, lang := range []string{"en.mjs", "de.mjs"} {
+		page, door := wordsOf(t, "static/lang/"+lang), wordsOf(t, "static/door/lang/"+lang)
+		for key, need := range needed {
+			if need && page[key] == "" && door[key] == "" {
+				t.Errorf("%s: no words for %s", lang, key)
+			}
 		}
 	}
 }

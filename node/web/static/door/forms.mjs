@@ -1,5 +1,6 @@
 // Parts of the door's screens.
 import { h, replace } from '../lib/dom.mjs';
+import { has as ofPage, t } from '../lib/i18n.mjs';
 import { icon } from '../lib/icons.mjs';
 import { has, say } from './words.mjs';
 
@@ -41,7 +42,8 @@ export function form(id, label, fields, action) {
 function explain(e) {
   if (e.words) return e.words;
   const key = `error.${e.code}`;
-  return has(key) ? say(key, { n: e.wait }) : say('error.other', { message: e.message });
+  if (has(key)) return say(key, { n: e.wait });
+  return ofPage(key) ? t(key, { n: Math.max(1, e.wait) }) : say('error.other', { message: e.message }); // the page has words for the others
 }
 
 /** What a person has to mend before anything is sent. */

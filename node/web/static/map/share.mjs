@@ -6,7 +6,7 @@ import * as api from '../lib/api.mjs';
 import * as text from '../lib/text.mjs';
 import { ago, clock, number, t } from '../lib/i18n.mjs';
 import { formatLatLon, parsePosition, toMGRS } from '../lib/position.mjs';
-import { state } from '../model.mjs';
+import { on, state } from '../model.mjs';
 import { aged, button, choice, dialog, errorText, nameText } from '../ui/parts.mjs';
 
 const LOCATE_MS = 30000;
@@ -207,7 +207,8 @@ export function untilClock(words, from = new Date()) {
 
 /** Asks with whom, for how long, and from where; with is who is chosen already. */
 export function shareDialog(paint, chosen = null) {
-  const d = dialog(t('map.share_title'), { cls: 'place' });
+  let leave = () => {};
+  const d = dialog(t('map.share_title'), { cls: 'place', onclose: () => leave() });
   const receiver = here.receiver !== null && here.receiver.state !== 'off';
   const s = { d, paint, to: chosen?.id ?? null, span: '3600', source: receiver ? 'receiver' : 'device', at: null, busy: false };
   s.error = h('p', { class: 'error', role: 'alert' });
@@ -216,8 +217,12 @@ export function shareDialog(paint, chosen = null) {
   const field = positionField((v) => { s.at = v; replace(s.error); });
   field.el.hidden = s.source !== 'entered';
   s.submit = h('button', { type: 'submit', class: 'button primary wide' }, h('span', t('map.share_start')));
+  if (!chosen) {
+    s.people = h('div');
+    leave = on('users', people(s));
+  }
   replace(d.body, h('form', { novalidate: true, onsubmit: (e) => { e.preventDefault(); start(s); } },
-    chosen ? h('p', h('bdi', nameText(chosen))) : people(s),
+    chosen ? h('p', h('bdi', nameText(chosen))) : s.people,
     choice(t('map.for'), 'share-span', [...Object.entries(SPANS).map(([value, words]) => ({ value, label: t(words) })), { value: 'until', label: t('map.for_until') }], s.span,
       (v) => { s.span = v; s.untilField.hidden = v !== 'until'; if (v === 'until') s.until.focus(); }),
     s.untilField,
@@ -226,17 +231,29 @@ export function shareDialog(paint, chosen = null) {
     field.el, h('p', { class: 'quiet' }, t('map.share_help')), s.error, s.submit));
 }
 
+/** Shows in s.people who can be chosen; what it returns does so again when others are known. */
 function people(s) {
-  const all = (state.users ?? []).filter((u) => !u.self).sort((a, b) => String(a.name).localeCompare(String(b.name)));
+  let all = [];
+  let shown = null;
   const keys = h('div');
-  const find = all.length > 8 ? h('input', { type: 'search', 'aria-label': t('people.search'), placeholder: t('people.search'), autocomplete: 'off', maxlength: 100 }) : null;
+  const find = h('input', { type: 'search', 'aria-label': t('people.search'), placeholder: t('people.search'), autocomplete: 'off', maxlength: 100, oninput: () => paint() });
   const paint = () => {
-    const wanted = text.sameness(find?.value);
+    const wanted = text.sameness(find.value);
+    const focused = keys.contains(document.activeElement);
     replace(keys, choice(t('map.with'), 'share-to', all.filter((u) => !wanted || text.sameness(u.name).includes(wanted)).slice(0, LISTED).map((u) => ({ value: u.id, label: h('bdi', nameText(u)) })), s.to, (v) => { s.to = v; }));
+    if (focused) keys.querySelector('input:checked')?.focus();
   };
-  find?.addEventListener('input', paint);
-  paint();
-  return all.length ? [find, keys] : h('p', { class: 'notice' }, t('people.empty'));
+  const again = () => {
+    all = (state.users ?? []).filter((u) => !u.self).sort((a, b) => String(a.name).localeCompare(String(b.name)));
+    const now = JSON.stringify([state.users === null, all.map((u) => [u.id, u.name])]);
+    if (now === shown) return; // what is made anew under a finger is not pressed
+    shown = now;
+    find.hidden = all.length <= 8;
+    if (!find.isConnected || !all.length) replace(s.people, all.length ? [find, keys] : h('p', { class: 'notice' }, t(state.users === null ? 'chats.loading' : 'people.empty')));
+    paint();
+  };
+  again();
+  return again;
 }
 
 function fail(s, words, el) {

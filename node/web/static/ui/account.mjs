@@ -14,8 +14,8 @@ export function accountCards({ onlogout }) {
 
 /** The password and the recovery sheet have their own document, the door: words for them load only there. */
 function secrets() {
-  return h('section', { class: 'card' }, h('h2', t('door.account')),
-    h('div', { class: 'actions' }, h('a', { class: 'button', id: 'account-door', href: '/c/#account' }, h('span', t('door.account')))));
+  return h('section', { class: 'card' }, h('h2', t('door.account')), h('p', { class: 'quiet' }, t('door.account_note')),
+    h('div', { class: 'actions' }, h('a', { class: 'button', id: 'account-door', href: '/c/#account' }, h('span', t('door.account_open')))));
 }
 
 function session(onlogout) {

@@ -18,7 +18,7 @@ const NEAR_BOTTOM = 80; // px; nearer than this and new messages scroll the view
  * Returns {el, leave, focus, lastMessage}.
  */
 export function chatView(peer, conversation) {
-  const view = { peer, conversation, error: null, seen: null, below: 0 };
+  const view = { peer, conversation, error: null, seen: null, below: 0, end: true };
   build(view);
   const stop = [
     model.on(['thread', 'preview'], () => paintMessages(view)),
@@ -30,6 +30,7 @@ export function chatView(peer, conversation) {
   view.leave = () => {
     stop.forEach((f) => f());
     view.composer.leave();
+    view.sizes.disconnect();
     foldAll();
     document.removeEventListener('visibilitychange', attention);
     removeEventListener('focus', attention);
@@ -58,7 +59,12 @@ function build(view) {
   view.note = h('p', { class: 'empty', hidden: true });
   view.more = h('button', { type: 'button', class: 'button primary new-below', hidden: true, onclick: () => toBottom(view) });
   view.scroller = h('div', { class: 'scroller', tabindex: '0', role: 'region', 'aria-label': t('chat.messages', { name: nameText(person(view)) }) }, view.older, view.note, view.list);
-  view.scroller.addEventListener('scroll', () => { if (atBottom(view)) settle(view); }, { passive: true });
+  view.scroller.addEventListener('scroll', () => {
+    view.end = atBottom(view);
+    if (view.end) settle(view);
+  }, { passive: true });
+  view.sizes = new ResizeObserver(() => { if (view.end) toBottom(view); }); // a banner or the keyboard takes room, not the newest message
+  view.sizes.observe(view.scroller);
   view.composer = composer(view.peer, () => person(view), () => toBottom(view));
   view.el = h('section', { class: 'chat', id: 'chat', 'data-peer': view.peer }, view.head, h('div', { class: 'chat-body' }, view.scroller, view.more), view.composer.el);
   view.focus = () => view.composer.focus();

@@ -94,12 +94,13 @@ export function stateMark(m) {
   return h('span', { class: `state ${known}`, 'data-state': known }, icon(known), h('span', { class: 'word' }, stateWord(m)));
 }
 
-/** What an error says to a person: our words for known codes, else the node's, with its hint. */
+/** What an error says to a person: our words for known codes, else the node's without the name of its package, with its hint. */
 export function errorText(e) {
   const code = String(e?.code ?? '');
-  if (e?.status === 429) return t('error.too_many_attempts', { n: Math.max(1, Math.ceil(e.retryAfter || 1)) });
-  if (has(`error.${code}`)) return t(`error.${code}`);
-  const said = [e?.message, e?.hint].map((x) => text.label(x, 300)).filter(Boolean).map((x) => (/[.!?]$/.test(x) ? x : `${x}.`));
+  const params = { n: Math.max(1, Math.ceil(e?.retryAfter || 1)), group: text.label(e?.body?.error?.group, 40) };
+  if (has(`error.${code}`)) return t(`error.${code}`, params);
+  if (e?.status === 429) return t('error.too_many_requests', params);
+  const said = [String(e?.message ?? '').replace(/^[a-z]+: /, ''), e?.hint].map((x) => text.label(x, 300)).filter(Boolean).map((x) => (/[.!?]$/.test(x) ? x : `${x}.`));
   return said.length && e?.status ? said.join(' ') : t('error.unknown', { code: text.label(code || e?.name, 40) });
 }
 

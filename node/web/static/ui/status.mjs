@@ -33,7 +33,7 @@ function content(s) {
       [t('status.uptime'), Number.isFinite(s.uptime_s) ? span(s.uptime_s) : null],
     ])),
     store(s.store),
-    card(t('status.contacts'), facts([
+    card(t('status.reach'), facts([
       [t('status.contacts'), Number.isFinite(s.contacts) ? number(s.contacts) : null],
       [t('status.core'), core(state.banner)],
     ])),

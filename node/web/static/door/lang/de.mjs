@@ -49,6 +49,7 @@ export default {
   'back': 'Zurück zur Seite',
   'error.bad_code': 'Dieser Code gilt nicht oder nicht mehr. Ein Code gilt einmal und kurze Zeit: Bitten Sie um einen neuen.',
   'error.bad_words': 'Das sind nicht die Wörter eines Wiederherstellungsblatts dieses Netzwerks. Prüfen Sie jedes Wort und die Reihenfolge.',
+  'error.new_key': 'Sie haben auf diesem Knoten schon einen Schlüssel. Der Code ersetzt ihn; stimmen Sie dem erst zu.',
   'error.bad_password': 'Das bisherige Passwort ist falsch.',
   'error.weak_password': 'Das Passwort hat weniger als 12 Zeichen.',
   'error.tls_required': 'Über eine ungeschützte Verbindung werden keine Passwörter angenommen. Öffnen Sie die Seite mit https://.',

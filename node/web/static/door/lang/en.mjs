@@ -49,6 +49,7 @@ export default {
   'back': 'Back to the page',
   'error.bad_code': 'This code is not good, or not any more. A code works once and for a short time: ask for a new one.',
   'error.bad_words': 'These are not the words of a recovery sheet of this network. Check each word and their order.',
+  'error.new_key': 'You have a key on this node already. The code replaces it; agree to that first.',
   'error.bad_password': 'The password until now is wrong.',
   'error.weak_password': 'The password has fewer than 12 characters.',
   'error.tls_required': 'Passwords are not taken over an unprotected connection. Open the page with https://.',
