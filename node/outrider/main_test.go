@@ -213,7 +213,7 @@ func (*fakeProvisioner) AddUser(_ context.Context, dir string, u newUser) (invit
 		return invitation{Name: u.Name, User: "u1"}, os.WriteFile(filepath.Join(dir, "user"), []byte(u.Password), 0o600)
 	}
 	return invitation{Name: u.Name, Link: "outrider://c/#or1abc", Password: "six words of a made password",
-		Expires: aTime.Add(time.Duration(u.TTLHours) * time.Hour), Addrs: u.Addrs}, nil
+		Expires: aTime.Add(time.Duration(u.TTLSeconds) * time.Second), Addrs: u.Addrs}, nil
 }
 
 func (f *fakeProvisioner) CanCreate(dir string) error { return f.CanInvite(dir) }

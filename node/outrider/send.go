@@ -53,24 +53,43 @@ func (f *sendFlags) parse() (precedence string, ttlS int64, err error) {
 	if f.ttl == "" {
 		return p, 0, nil
 	}
-	d, err := parseDuration(f.ttl)
+	d, err := parseSpan(f.ttl, time.Minute, spanMax)
 	if err != nil {
 		return "", 0, usageError("--ttl %q: %v", shorten(f.ttl), err)
 	}
 	return p, int64(d / time.Second), nil
 }
 
-// parseDuration reads Go's durations and whole days ("5d").
-func parseDuration(s string) (time.Duration, error) {
+// spanMax is the longest time anything here can be given.
+const spanMax = 366 * 24 * time.Hour
+
+// parseDuration reads a time that is bounded by its user.
+func parseDuration(s string) (time.Duration, error) { return parseSpan(s, time.Second, spanMax) }
+
+// parseSpan reads Go's durations and whole days ("5d"), from least to most.
+func parseSpan(s string, least, most time.Duration) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		n, derr := strconv.ParseUint(days, 10, 16)
 		d, err = time.Duration(n)*24*time.Hour, derr
 	}
-	if err != nil || d < time.Second || d > 366*24*time.Hour {
-		return 0, fmt.Errorf("want a time from 1s to 366d, such as 90m, 36h or 5d")
+	if err != nil || d < least || d > most {
+		return 0, fmt.Errorf("want a time from %s to %s, such as 90m, 36h or 5d", spanText(least), spanText(most))
 	}
 	return d, nil
+}
+
+// spanText writes a time as parseSpan reads it.
+func spanText(d time.Duration) string {
+	for _, u := range []struct {
+		unit time.Duration
+		name string
+	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}} {
+		if d >= u.unit && d%u.unit == 0 {
+			return strconv.FormatInt(int64(d/u.unit), 10) + u.name
+		}
+	}
+	return d.String()
 }
 
 func (a *app) sendCmd() *cobra.Command {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -82,5 +83,17 @@ func TestSmallTexts(t *testing.T) {
 		if (err != nil) != (want == "") || err == nil && d.String() != want {
 			t.Errorf("%s: %v %v", in, d, err)
 		}
+	}
+	for _, c := range []struct {
+		in string
+		ok bool
+	}{{"59s", false}, {"1m", true}, {"30d", true}, {"720h1s", false}, {"31d", false}} {
+		_, err := parseSpan(c.in, time.Minute, 30*24*time.Hour)
+		if (err == nil) != c.ok || err != nil && !strings.Contains(err.Error(), "from 1m to 30d") {
+			t.Errorf("%s: %v", c.in, err)
+		}
+	}
+	if got := spanText(90 * time.Second); got != "1m30s" {
+		t.Errorf("90 s: %s", got)
 	}
 }

@@ -77,7 +77,7 @@ func (local) AddUser(ctx context.Context, dir string, u newUser) (inv invitation
 			return err
 		}
 		a, err := node.AddUser(ctx, h, c, api.NewUser{
-			Name: u.Name, TTL: time.Duration(u.TTLHours) * time.Hour, Roles: u.Roles, Here: u.Here, Again: u.Again,
+			Name: u.Name, TTL: time.Duration(u.TTLSeconds) * time.Second, Roles: u.Roles, Here: u.Here, Again: u.Again,
 			Password: []byte(u.Password), AdminPassword: []byte(u.AdminPassword), Addrs: u.Addrs,
 		})
 		if err != nil {
