@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -101,6 +102,9 @@ with 9 when something is wrong.`,
 		Annotations: exits(exitMissing, exitSetup),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, from, err := a.loadConfig(*path)
+			if err == nil && from == "" {
+				err = a.nodeThere()
+			}
 			if err != nil {
 				return err
 			}
@@ -118,6 +122,20 @@ with 9 when something is wrong.`,
 	}
 	path = settingsFlag(c)
 	return c
+}
+
+// nodeThere says that the folder holds no node, whose settings could be
+// checked.
+func (a *app) nodeThere() error {
+	dir, err := a.dir()
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(dir, "state")); errors.Is(err, fs.ErrNotExist) {
+		return &failure{exit: exitMissing, code: codeNoNode, message: "there is neither a node nor a settings file in " + dir,
+			hint: "name another folder with --dir, or a settings file with --file", next: "outrider init"}
+	}
+	return nil
 }
 
 // notOurs leaves out the ports that are busy because this very node has them.
