@@ -316,6 +316,9 @@ func checkName(what, name string, maxBytes int) error {
 	case len(name) > maxBytes:
 		return fmt.Errorf("node: the %s name has %d bytes, at most %d are allowed", what, len(name), maxBytes)
 	}
+	if _, err := identity.ParseUserID(name); err == nil {
+		return fmt.Errorf("node: the %s name %s reads as an identifier, and would be taken for one; choose another", what, name)
+	}
 	for _, r := range name {
 		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) && !strings.ContainsRune(" .-_'", r) {
 			return fmt.Errorf("node: the %s name holds %U, use letters, digits, spaces and .-_'", what, r)

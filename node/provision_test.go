@@ -73,6 +73,7 @@ func TestCheckName(t *testing.T) {
 		{strings.Repeat("a", roster.MaxName+1), "at most 64"},
 		{strings.Repeat("é", roster.MaxName/2) + "é", "at most 64"},
 		{"", "empty"}, {" alice", "space"}, {"alice ", "space"}, {"\u00a0alice", "space"},
+		{strings.Repeat("a", 26), "reads as an identifier"}, {strings.Repeat("a", 25), ""}, {strings.Repeat("a", 27), ""},
 		{"a\nb", "U+000A"}, {"a\x00b", "U+0000"}, {"a\x1b[2Jb", "U+001B"}, {"<b>", "U+003C"}, {"../x", "U+002F"},
 		{"a\u202eb", "U+202E"}, {"a\u200bb", "U+200B"}, {"a\xffb", "U+FFFD"}, {"a@b", "U+0040"},
 	} {

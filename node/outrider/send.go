@@ -186,6 +186,9 @@ func (a *app) cut(m message, f sendFlags) {
 
 func (a *app) sent(m message) {
 	a.printf("%s %s\n", clean(m.ID), clean(m.stateText()))
+	if m.ReasonCode == "unknown_id" {
+		a.printf("  %s\n", clean(m.Reason))
+	}
 	if m.Hint != "" {
 		a.printf("  %s\n", clean(m.Hint))
 	}
