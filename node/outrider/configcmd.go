@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
+	"outrider/node"
 	"outrider/node/config"
 )
 
@@ -131,7 +131,10 @@ func (a *app) nodeThere() error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(dir, "state")); errors.Is(err, fs.ErrNotExist) {
+	switch err := node.LookHome(dir); {
+	case errors.Is(err, node.ErrStateLost):
+		return setupError(err)
+	case errors.Is(err, node.ErrNotInitialised):
 		return &failure{exit: exitMissing, code: codeNoNode, message: "there is neither a node nor a settings file in " + dir,
 			hint: "name another folder with --dir, or a settings file with --file", next: "outrider init"}
 	}
