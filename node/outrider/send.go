@@ -82,10 +82,10 @@ func parseSpan(s string, least, most time.Duration) (time.Duration, error) {
 // spanText writes a time as parseSpan reads it.
 func spanText(d time.Duration) string {
 	for _, u := range []struct {
-		unit time.Duration
-		name string
-	}{{24 * time.Hour, "d"}, {time.Hour, "h"}, {time.Minute, "m"}} {
-		if d >= u.unit && d%u.unit == 0 {
+		unit, least time.Duration
+		name        string
+	}{{24 * time.Hour, 48 * time.Hour, "d"}, {time.Hour, time.Hour, "h"}, {time.Minute, time.Minute, "m"}} {
+		if d >= u.least && d%u.unit == 0 {
 			return strconv.FormatInt(int64(d/u.unit), 10) + u.name
 		}
 	}

@@ -93,7 +93,9 @@ func TestSmallTexts(t *testing.T) {
 			t.Errorf("%s: %v", c.in, err)
 		}
 	}
-	if got := spanText(90 * time.Second); got != "1m30s" {
-		t.Errorf("90 s: %s", got)
+	for d, want := range map[time.Duration]string{90 * time.Second: "1m30s", time.Minute: "1m", 24 * time.Hour: "24h", 72 * time.Hour: "3d", 36 * time.Hour: "36h"} {
+		if got := spanText(d); got != want {
+			t.Errorf("%v: %s, want %s", d, got, want)
+		}
 	}
 }
