@@ -84,6 +84,7 @@ func notJSON(text string) []string {
 func TestEveryVerbSpeaksJSON(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	t.Chdir(t.TempDir()) // report and others write where they are
 	for _, c := range everyCommand((&app{env: func(string) string { return "" }}).root()) {
 		words := strings.Fields(c.CommandPath())[1:]
 		for _, more := range [][]string{nil, {"bash"}, {"--help"}} {
