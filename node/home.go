@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,14 +23,19 @@ import (
 var (
 	// ErrNotInitialised means that the folder holds no node.
 	ErrNotInitialised = errors.New("no node in this folder; run `outrider init` first")
+	// ErrStateLost means that the folder holds what only its state file opens.
+	ErrStateLost = errors.New("this folder holds keys or mail of a node, but its state file is missing; restore it from a backup, or use another --dir")
 	// ErrInitialised means that the folder already holds a node.
 	ErrInitialised = errors.New("this folder already holds a node; `outrider up` starts it")
 	// ErrNoNetwork means that the node belongs to no network yet.
 	ErrNoNetwork = errors.New("this node belongs to no network yet; run `outrider network create NAME` or `outrider join`")
 	// ErrHasNetwork means that the node already belongs to a network.
 	ErrHasNetwork = errors.New("this node already belongs to a network")
-	// ErrRunning means that another process has the folder open.
+	// ErrRunning means that a running node has the folder open.
 	ErrRunning = errors.New("a node is already running on this folder; stop it, or use another --dir")
+	// ErrAtWork means that another process has the folder open, which answers
+	// nobody.
+	ErrAtWork = errors.New("another outrider command is at work on this folder, or a node is starting or stopping; try again in a moment")
 )
 
 // A Home is a node's folder, opened by this process alone.
@@ -142,10 +148,10 @@ func Init(dir string) (*Home, error) {
 // create makes a node where there is none. A state file that cannot be looked
 // at is left alone: it may be somebody's only key.
 func (h *Home) create() (err error) {
-	switch _, err := os.Stat(h.path("state")); {
+	switch err := LookHome(h.dir); {
 	case err == nil:
 		return ErrInitialised
-	case !errors.Is(err, fs.ErrNotExist):
+	case !errors.Is(err, ErrNotInitialised):
 		return err
 	}
 	if h.key, err = identity.NewPrivateKey(); err != nil {
@@ -155,11 +161,27 @@ func (h *Home) create() (err error) {
 	return h.save()
 }
 
+// LookHome says whether a folder holds a node, without opening it: if not, the
+// error is ErrNotInitialised, or ErrStateLost where a new node would make
+// worthless what is there.
+func LookHome(dir string) error {
+	_, err := os.Stat(filepath.Join(dir, "state"))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, part := range []string{"db", "users", "admin"} {
+		if _, err := os.Lstat(filepath.Join(dir, part)); !errors.Is(err, fs.ErrNotExist) {
+			return ErrStateLost
+		}
+	}
+	return ErrNotInitialised
+}
+
 // OpenHome opens the node in dir for this process alone. It fails with
-// ErrRunning when another process has it.
+// ErrRunning or ErrAtWork when another process has it.
 func OpenHome(dir string) (*Home, error) {
-	if _, err := os.Stat(filepath.Join(dir, "state")); errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("node: open %s: %w", dir, ErrNotInitialised)
+	if err := LookHome(dir); errors.Is(err, ErrNotInitialised) || errors.Is(err, ErrStateLost) {
+		return nil, fmt.Errorf("node: open %s: %w", dir, err)
 	}
 	h, err := lockHome(dir)
 	if err != nil {
@@ -180,11 +202,26 @@ func lockHome(dir string) (*Home, error) {
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = ErrRunning
+			err = ErrAtWork
+			if answers(dir) {
+				err = ErrRunning
+			}
 		}
 		return nil, fmt.Errorf("node: open %s: %w", dir, err)
 	}
 	return &Home{dir: dir, lock: f}, nil
+}
+
+// answers reports whether a node takes requests on a folder. Its path may be
+// longer than an address can be (unix(7)), so it is reached through a short one.
+func answers(dir string) bool {
+	d, err := os.Open(dir)
+	if err != nil {
+		return false
+	}
+	defer d.Close()
+	c, err := net.DialTimeout("unix", fmt.Sprintf("/proc/self/fd/%d/%s", d.Fd(), socketName), time.Second)
+	return err == nil && c.Close() == nil
 }
 
 // Close gives the folder back.
@@ -319,6 +356,9 @@ func checkName(what, name string, maxBytes int) error {
 		return fmt.Errorf("node: the %s name must not be empty or start or end with a space", what)
 	case len(name) > maxBytes:
 		return fmt.Errorf("node: the %s name has %d bytes, at most %d are allowed", what, len(name), maxBytes)
+	}
+	if _, err := identity.ParseUserID(name); err == nil {
+		return fmt.Errorf("node: the %s name %s reads as an identifier, and would be taken for one; choose another", what, name)
 	}
 	for _, r := range name {
 		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !unicode.IsMark(r) && !strings.ContainsRune(" .-_'", r) {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,7 +28,7 @@ func TestInit(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := h.ID()
-	if _, err := Init(dir); !errors.Is(err, ErrRunning) {
+	if _, err := Init(dir); !errors.Is(err, ErrAtWork) {
 		t.Errorf("init beside an open folder: %v", err)
 	}
 	if err := h.Close(); err != nil {
@@ -86,9 +87,34 @@ func TestOpenHome(t *testing.T) {
 	wantError(t, err, ErrNotInitialised)
 	h := newHome(t)
 	_, err = OpenHome(h.Dir())
+	wantError(t, err, ErrAtWork, h.Dir(), "another outrider command")
+	l, err := net.Listen("unix", h.path(socketName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = OpenHome(h.Dir())
 	wantError(t, err, ErrRunning, h.Dir(), "--dir")
+	l.Close()
 	h.Close()
 	reopen(t, h.Dir())
+}
+
+// TestStateLost: where a node's keys or mail lie without its state, init makes
+// no new identity over them, and nobody is told to try.
+func TestStateLost(t *testing.T) {
+	for _, part := range []string{"db", "users", "admin"} {
+		dir := t.TempDir()
+		if err := os.Mkdir(filepath.Join(dir, part), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		_, err := OpenHome(dir)
+		wantError(t, err, ErrStateLost, dir, "from a backup")
+		_, err = Init(dir)
+		wantError(t, err, ErrStateLost, dir, "from a backup")
+		if _, err := os.Stat(filepath.Join(dir, "state")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("init beside %s made a state: %v", part, err)
+		}
+	}
 }
 
 func readState(t *testing.T, dir string) []byte {

@@ -158,9 +158,6 @@ func counts(c mesh.Counters) api.HealthCounts {
 func (n *Node) peerHealth(ctx context.Context, h *api.Health) {
 	for _, p := range (operator{n}).Peers(ctx) {
 		h.PeersKnown++
-		if p.Up {
-			p.LastHeard = time.Now()
-		}
 		if p.LastHeard.After(h.LastHeard) {
 			h.LastHeard = p.LastHeard
 		}

@@ -46,6 +46,10 @@ func (o operator) Peers(context.Context) []api.Peer {
 	for _, id := range n.linked() {
 		up[id] = true
 	}
+	heard := map[identity.NodeID]time.Time{} // on links; the book has what gossip heard
+	for _, l := range n.contacts.list() {
+		heard[l.Peer] = l.LastHeard
+	}
 	seen := map[identity.NodeID]bool{}
 	known, err := n.book.Peers()
 	if err != nil {
@@ -56,7 +60,7 @@ func (o operator) Peers(context.Context) []api.Peer {
 			continue
 		}
 		seen[p.ID] = true
-		out = append(out, api.Peer{ID: p.ID, Name: n.people.NodeName(p.ID), Addrs: p.Addrs, Up: up[p.ID], Blocked: !n.gate.Allowed(p.ID), LastHeard: p.LastHeard})
+		out = append(out, api.Peer{ID: p.ID, Name: n.people.NodeName(p.ID), Addrs: p.Addrs, Up: up[p.ID], Blocked: !n.gate.Allowed(p.ID), LastHeard: newer(p.LastHeard, heard[p.ID])})
 	}
 	for _, id := range n.gate.Blocked() {
 		if !seen[id] {
@@ -65,6 +69,14 @@ func (o operator) Peers(context.Context) []api.Peer {
 	}
 	slices.SortFunc(out, func(a, b api.Peer) int { return cmp.Or(cmp.Compare(a.Name, b.Name), a.ID.Compare(b.ID)) })
 	return out
+}
+
+// newer is the later of two times.
+func newer(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // Links lists the contacts of this run, with what they carried so far.

@@ -35,6 +35,14 @@ func (p people) User(id identity.UserID) (chat.User, bool) {
 	return chatUser(u), ok
 }
 
+func (p people) Invited() []chat.User {
+	var out []chat.User
+	for _, u := range p.Roster.Invited() {
+		out = append(out, chatUser(u))
+	}
+	return out
+}
+
 func chatUser(u roster.User) chat.User {
 	return chat.User{ID: u.ID, Name: u.Name, Key: u.Key, Frozen: u.Frozen}
 }

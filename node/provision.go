@@ -25,7 +25,6 @@ const (
 	userValidity   = 365 * 24 * time.Hour
 	backdate       = time.Hour // for clocks that run behind the issuer's
 	linkTTLDefault = 7 * 24 * time.Hour
-	linkTTLMax     = 30 * 24 * time.Hour
 )
 
 // ErrAdminPassword means that the admin password is wrong.
@@ -197,7 +196,7 @@ func (h *Home) InviteUser(ctx context.Context, q UserRequest) (UserLink, error) 
 	if user.IsZero() {
 		user, q.Generation = newUserID(), 1
 	}
-	join, err := newTicket(m, a, user, q, now, now.Add(ttl))
+	join, err := newTicket(m, a, user, q, now, wholeMinute(now.Add(ttl)))
 	if err != nil {
 		return UserLink{}, err
 	}
@@ -244,10 +243,16 @@ func checkInvite(m *membership, q *UserRequest) (time.Duration, error) {
 	if ttl == 0 {
 		ttl = linkTTLDefault
 	}
-	if ttl < time.Minute || ttl > linkTTLMax {
-		return 0, fmt.Errorf("node: add user: a link can be valid from 1 minute to %d days, not %v", int(linkTTLMax.Hours())/24, ttl)
+	if ttl < api.MinLinkTTL || ttl > api.MaxLinkTTL {
+		return 0, fmt.Errorf("node: add user: a link can be valid from 1 minute to %d days, not %v", int(api.MaxLinkTTL.Hours())/24, ttl)
 	}
 	return ttl, nil
+}
+
+// wholeMinute is the end of the minute that t is in: links count in minutes,
+// and none ends before its time.
+func wholeMinute(t time.Time) time.Time {
+	return t.Add(time.Minute - 1).Truncate(time.Minute)
 }
 
 // newTicket makes a delegate that may certify one node and this user once.
@@ -269,7 +274,7 @@ func newTicket(m *membership, a admin, user identity.UserID, q UserRequest, now,
 	}
 	j := deeplink.Join{
 		Network: m.ID, Name: m.Name, Admin: a.cert, Delegate: delegate, DelegateSeed: key.Seed(),
-		Secret: m.Secrets[0].secret(), Addrs: q.Addrs, Expiry: expiry.Truncate(time.Minute),
+		Secret: m.Secrets[0].secret(), Addrs: q.Addrs, Expiry: expiry,
 	}
 	_, err = rand.Read(j.TicketID[:])
 	_, err2 := rand.Read(j.TicketSecret[:])

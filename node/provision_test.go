@@ -73,6 +73,7 @@ func TestCheckName(t *testing.T) {
 		{strings.Repeat("a", roster.MaxName+1), "at most 64"},
 		{strings.Repeat("é", roster.MaxName/2) + "é", "at most 64"},
 		{"", "empty"}, {" alice", "space"}, {"alice ", "space"}, {"\u00a0alice", "space"},
+		{strings.Repeat("a", 26), "reads as an identifier"}, {strings.Repeat("a", 25), ""}, {strings.Repeat("a", 27), ""},
 		{"a\nb", "U+000A"}, {"a\x00b", "U+0000"}, {"a\x1b[2Jb", "U+001B"}, {"<b>", "U+003C"}, {"../x", "U+002F"},
 		{"a\u202eb", "U+202E"}, {"a\u200bb", "U+200B"}, {"a\xffb", "U+FFFD"}, {"a@b", "U+0040"},
 	} {
@@ -103,7 +104,7 @@ func TestInviteUserLimits(t *testing.T) {
 	}{
 		{"shorter than a minute", with(func(q *UserRequest) { q.TTL = time.Minute - 1 }), nil, []string{"1 minute", "30 days"}},
 		{"negative", with(func(q *UserRequest) { q.TTL = -time.Hour }), nil, []string{"1 minute"}},
-		{"longer than a month", with(func(q *UserRequest) { q.TTL = linkTTLMax + 1 }), nil, []string{"30 days"}},
+		{"longer than a month", with(func(q *UserRequest) { q.TTL = api.MaxLinkTTL + 1 }), nil, []string{"30 days"}},
 		{"no address", with(func(q *UserRequest) { q.Addrs = nil }), ErrLoopback, []string{"--address", "gossip.listen"}},
 		{"four addresses", with(func(q *UserRequest) { q.Addrs = []string{"192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1", "192.0.2.4:1"} }), deeplink.ErrTooLarge, []string{"at most 3"}},
 		{"no address at all", with(func(q *UserRequest) { q.Addrs = []string{"nonsense"} }), nil, []string{"host:port"}},
@@ -118,13 +119,14 @@ func TestInviteUserLimits(t *testing.T) {
 			}
 		})
 	}
-	for _, ttl := range []time.Duration{time.Minute, linkTTLMax} {
+	for _, ttl := range []time.Duration{api.MinLinkTTL, 90 * time.Second, 90 * time.Minute, api.MaxLinkTTL} {
+		before := time.Now()
 		l, err := h.InviteUser(t.Context(), with(func(q *UserRequest) { q.TTL = ttl }))
 		if err != nil {
 			t.Fatalf("%v: %v", ttl, err)
 		}
-		if d := time.Until(l.Expires); d > ttl || d < ttl-2*time.Minute {
-			t.Errorf("a link of %v ends in %v", ttl, d)
+		if l.Expires.Before(before.Add(ttl)) || l.Expires.After(time.Now().Add(ttl+time.Minute)) {
+			t.Errorf("a link of %v, made between %v and now, ends %v", ttl, before, l.Expires)
 		}
 	}
 	other := newHome(t)

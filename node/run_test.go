@@ -252,6 +252,7 @@ func TestRun(t *testing.T) {
 	m := a.send(link.User, there)
 	b.login(link.User, bobPassword)
 	a.awaitState(m.ID, "delivered")
+	a.heardNow(joined.ID())
 	if got := b.texts(); len(got) != 1 || got[0] != there {
 		t.Errorf("bob reads %q", got)
 	}
@@ -284,6 +285,66 @@ func TestRun(t *testing.T) {
 		}
 	}
 	noneLeft(t, before)
+}
+
+// heardNow checks that a peer whose link is up is heard at this moment, and not
+// only when gossip last had it.
+func (r *running) heardNow(peer identity.NodeID) {
+	r.t.Helper()
+	eventually(r.t, "the peer to be up", func() error {
+		asked := time.Now().Truncate(time.Millisecond)
+		var out struct {
+			Peers []struct {
+				ID        identity.NodeID
+				Up        bool
+				LastHeard time.Time `json:"last_heard"`
+			}
+		}
+		if err := r.do("GET", "/v1/peers", nil, &out); err != nil {
+			return err
+		}
+		for _, p := range out.Peers {
+			if p.ID == peer && p.Up {
+				if p.LastHeard.Before(asked) {
+					r.t.Errorf("at %v a peer that is up was heard at %v", asked, p.LastHeard)
+				}
+				return nil
+			}
+		}
+		return fmt.Errorf("peers: %+v", out.Peers)
+	})
+}
+
+// TestNameOfAnInvitation: who has a join link that is still open is written to
+// by name; an id with a letter mistyped waits too, and that is said.
+func TestNameOfAnInvitation(t *testing.T) {
+	h, alice, link := founded(t)
+	r := up(t, h, onLoopback(t))
+	r.login(alice, alicePassword)
+	type answer struct {
+		ID, State, Hint string
+		ReasonCode      string `json:"reason_code"`
+		To              struct{ Name string }
+	}
+	send := func(to string) (m answer, err error) {
+		return m, r.do("POST", "/v1/messages", map[string]string{"to": to, "text": "welcome"}, &m)
+	}
+	eventually(t, "the invited to have a name", func() error {
+		m, err := send(bobName)
+		if err == nil && (m.State != "waiting-for-keys" || m.ReasonCode != "no_keys" || m.To.Name != bobName) {
+			t.Errorf("to somebody invited: %+v", m)
+		}
+		return err
+	})
+	wrong := link.User
+	wrong[3] ^= 1
+	m, err := send(wrong.String())
+	if err != nil || m.State != "waiting-for-keys" || m.ReasonCode != "unknown_id" || !contains(m.Hint, "compare it") {
+		t.Errorf("to a mistyped id: %+v, %v", m, err)
+	}
+	if err := r.down(); err != nil {
+		t.Error(err)
+	}
 }
 
 // A node that has met nobody ends as cleanly as one that has.

@@ -1,8 +1,13 @@
 package faults
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"outrider/field-tests/scenario"
 )
@@ -75,6 +80,38 @@ func TestJoinRefusals(t *testing.T) {
 	d.must(err)
 	d.must(foreign.CreateNetwork(d.ctx, "hawk"))
 	d.wantSays(foreign.Join(d.ctx, inv), "hawk", "--dir")
+}
+
+// TestJoinLinkLives: a link lives as long as was ordered: a minute before its
+// end it is taken, after it it is refused with its sentence and exit code.
+func TestJoinLinkLives(t *testing.T) {
+	t.Parallel()
+	bin := shiftedBinary(t)
+	d := newDuo(t)
+	out, err := d.a.CLI(d.ctx, scenario.AdminPassword+"\n", "--json", "user", "add", "carol", "--ttl", "5m", "--admin-password-file", "-", "--address", d.a.GossipAddr())
+	d.must(err)
+	var inv struct {
+		scenario.Invitation
+		Expires time.Time
+	}
+	d.must(json.Unmarshal([]byte(out), &inv))
+	if left := time.Until(inv.Expires); left > 6*time.Minute {
+		t.Errorf("a link of 5 minutes ends in %v", left)
+	}
+	box := func(name string, now time.Time) *scenario.Box {
+		b, err := scenario.NewBox(filepath.Dir(d.a.Dir), name, bin, "127.0.0.1")
+		d.must(err)
+		b.Wrap = []string{"env", fmt.Sprintf("%s=%d", shiftVariable, int64(time.Until(now).Seconds()))}
+		_, err = b.Init(d.ctx)
+		d.must(err)
+		return b
+	}
+	err = box("late", inv.Expires.Add(time.Minute)).Join(d.ctx, inv.Invitation)
+	d.wantSays(err, "link has expired: ask for a new one", "ended "+inv.Expires.UTC().Format(time.RFC3339), "this node's clock says")
+	if e, ok := errors.AsType[*exec.ExitError](err); !ok || e.ExitCode() != 5 {
+		t.Errorf("an ended link: %v, want exit code 5", err)
+	}
+	d.must(box("early", inv.Expires.Add(-time.Minute)).Join(d.ctx, inv.Invitation))
 }
 
 func (d *duo) wantSays(err error, words ...string) {

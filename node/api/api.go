@@ -287,7 +287,7 @@ type Network struct {
 // under Password; otherwise a join link for another node is issued.
 type NewUser struct {
 	Name          string
-	TTL           time.Duration // of the join link
+	TTL           time.Duration // of the join link; 0: 7 days
 	Roles         []string
 	Here          bool
 	Again         bool // a link that brings a user there is their next keys

@@ -209,17 +209,18 @@ func (s *Server) network(w http.ResponseWriter, r *http.Request) error {
 }
 
 const (
-	defaultLinkTTL = 72 * time.Hour
-	maxLinkTTLH    = 30 * 24
-	maxRoles       = 8
-	maxAddrs       = 3
+	// MinLinkTTL and MaxLinkTTL bound how long a join link is good for.
+	MinLinkTTL = time.Minute
+	MaxLinkTTL = 30 * 24 * time.Hour
+	maxRoles   = 8
+	maxAddrs   = 3
 )
 
 // addUser is POST /v1/network/users.
 func (s *Server) addUser(w http.ResponseWriter, r *http.Request) error {
 	var in struct {
 		Name     string   `json:"name"`
-		TTLH     *int64   `json:"ttl_h"`
+		TTLS     *int64   `json:"ttl_s"`
 		Roles    []string `json:"roles"`
 		Here     bool     `json:"here"`
 		Again    bool     `json:"again"`
@@ -232,14 +233,14 @@ func (s *Server) addUser(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	u := NewUser{
-		Name: in.Name, TTL: defaultLinkTTL, Roles: in.Roles, Here: in.Here, Again: in.Again, Password: []byte(in.Password),
+		Name: in.Name, Roles: in.Roles, Here: in.Here, Again: in.Again, Password: []byte(in.Password),
 		AdminPassword: []byte(in.AdminPassword), Addrs: in.Addrs,
 	}
-	if in.TTLH != nil {
-		if *in.TTLH < 1 || *in.TTLH > maxLinkTTLH {
-			return badRequest("ttl_h must be 1 to %d", maxLinkTTLH)
+	if in.TTLS != nil {
+		if *in.TTLS < int64(MinLinkTTL/time.Second) || *in.TTLS > int64(MaxLinkTTL/time.Second) {
+			return badRequest("ttl_s must be %d to %d: a link can be valid from 1 minute to 30 days", int64(MinLinkTTL/time.Second), int64(MaxLinkTTL/time.Second))
 		}
-		u.TTL = time.Duration(*in.TTLH) * time.Hour
+		u.TTL = time.Duration(*in.TTLS) * time.Second
 	}
 	switch {
 	case in.Name == "" || len(in.Name) > maxName:

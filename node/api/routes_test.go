@@ -158,8 +158,8 @@ func TestWhatCallsPassOn(t *testing.T) {
 	if r := b.node.raw; r.Tag != someT || r.Precedence != bundle.Immediate || r.Lifetime != 5*time.Minute || string(r.Payload) != "pay" {
 		t.Errorf("raw bundle %+v", r)
 	}
-	b.socket("POST", "/v1/network/users", `{"name":"Dora","ttl_h":5,"roles":["user"],"here":true,"password":"open sesame!","admin_password":"a"}`).want(201, "")
-	if a := b.node.added; a.Name != "Dora" || a.TTL != 5*time.Hour || !a.Here || string(a.Password) != "open sesame!" || len(a.Roles) != 1 {
+	b.socket("POST", "/v1/network/users", `{"name":"Dora","ttl_s":90,"roles":["user"],"here":true,"password":"open sesame!","admin_password":"a"}`).want(201, "")
+	if a := b.node.added; a.Name != "Dora" || a.TTL != 90*time.Second || !a.Here || string(a.Password) != "open sesame!" || len(a.Roles) != 1 {
 		t.Errorf("new user %+v", a)
 	}
 	b.socket("POST", "/v1/links/"+nodeB.String()+"/down", "").want(200, "")
@@ -266,7 +266,8 @@ func TestBadRequests(t *testing.T) {
 		"bundle lifetime long":   {"POST", "/v1/bundles?lifetime_min=527041&tag=" + someT.String(), "p", 400, "bad_request"},
 		"arrived tag":            {"GET", "/v1/bundles/arrived?tag=1", "", 400, "bad_request"},
 		"user without name":      {"POST", "/v1/network/users", `{}`, 400, "bad_request"},
-		"user link too long":     {"POST", "/v1/network/users", `{"name":"x","ttl_h":721}`, 400, "bad_request"},
+		"user link too long":     {"POST", "/v1/network/users", `{"name":"x","ttl_s":2592001}`, 400, "bad_request"},
+		"user link too short":    {"POST", "/v1/network/users", `{"name":"x","ttl_s":59}`, 400, "bad_request"},
 		"user here, no password": {"POST", "/v1/network/users", `{"name":"x","here":true}`, 400, "bad_request"},
 		"user roles":             {"POST", "/v1/network/users", `{"name":"x","roles":["1","2","3","4","5","6","7","8","9"]}`, 400, "bad_request"},
 		"user, no admin":         {"POST", "/v1/network/users", `{"name":"x"}`, 400, "bad_request"},

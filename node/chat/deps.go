@@ -207,6 +207,11 @@ type Roster interface {
 	// Users returns everybody with a valid certificate.
 	Users() []User
 	User(id identity.UserID) (User, bool)
+	// Invited returns who can still enter with a join link, without a key.
+	Invited() []User
+	// Heard returns the name of somebody without a valid certificate, which may
+	// be empty, and whether anything here names them at all.
+	Heard(id identity.UserID) (name string, known bool)
 	// Revoked tells whether a user's certificates were taken back.
 	Revoked(id identity.UserID) bool
 	// Devices returns the valid devices of a user.

@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"outrider/mesh/bundle"
@@ -231,8 +232,11 @@ func (s *Session) Read(ctx context.Context, id MessageID) (Message, error) {
 func (s *Session) Retry(ctx context.Context, id MessageID) (Message, error) {
 	return s.act(ctx, id, func(ctx context.Context, r *record) error {
 		st := s.stateOf(r)
-		if !r.Out || r.Synced || st != StateQueued && st != StateFailed && st != StateWaiting {
-			return errors.Join(ErrState, errors.New("chat: only what is queued or has failed can be tried again"))
+		switch {
+		case r.Out && !r.Synced && st == StateWaiting:
+			return fmt.Errorf("%w: it waits for keys, and goes by itself as soon as they arrive", ErrState)
+		case !r.Out || r.Synced || st != StateQueued && st != StateFailed:
+			return fmt.Errorf("%w: only what is queued or has failed can be tried again", ErrState)
 		}
 		if r.sealedInVain() {
 			return s.reseal(ctx, r) // anew, with the archive, or for the new key

@@ -436,6 +436,26 @@ func (r roster) User(id identity.UserID) (User, bool) {
 	return User{ID: u.id, Name: u.name, Key: u.key.Public(), Frozen: u.frozen}, true
 }
 
+func (r roster) Invited() (out []User) {
+	r.n.w.mu.Lock()
+	defer r.n.w.mu.Unlock()
+	for id, name := range r.n.w.invited {
+		out = append(out, User{ID: id, Name: name})
+	}
+	return out
+}
+
+// Heard: everybody's profile is everywhere, before their certificate.
+func (r roster) Heard(id identity.UserID) (name string, known bool) {
+	r.n.w.mu.Lock()
+	defer r.n.w.mu.Unlock()
+	if u := r.n.w.users[id]; u != nil {
+		return u.name, true
+	}
+	name, known = r.n.w.invited[id]
+	return name, known
+}
+
 func (r roster) Revoked(id identity.UserID) bool {
 	r.n.w.mu.Lock()
 	defer r.n.w.mu.Unlock()

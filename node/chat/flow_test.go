@@ -50,6 +50,24 @@ func TestMessageToAnUnknownIDWaits(t *testing.T) {
 		if err != nil || m.State != StateWaiting || m.To.Name == "" {
 			t.Errorf("%+v, %v", m, err)
 		}
+		if r := m.Reason; r.Code != "unknown_id" || !strings.Contains(r.Text, stranger.String()) || !strings.Contains(r.Hint, "compare it") {
+			t.Errorf("nobody is known by that id, and the reason is %+v", r)
+		}
+		why, err := p.da.session().Why(t.Context(), m.ID)
+		if err != nil || !strings.Contains(why.Todo.String(), "Compare the identifier") || !strings.Contains(fmt.Sprint(why.Facts), stranger.String()) {
+			t.Errorf("why: %+v, %v", why, err)
+		}
+		if f, err := p.da.session().Failures(t.Context()); err != nil || len(f) != 1 || f[0].Reason.Code != "unknown_id" {
+			t.Errorf("failures %+v, %v", f, err)
+		}
+		if _, err := p.da.session().Retry(t.Context(), m.ID); !errors.Is(err, ErrState) || !strings.Contains(err.Error(), "goes by itself") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("retry of what waits for keys: %v", err)
+		}
+		p.change(func() { p.invited = map[identity.UserID]string{stranger: "Frank"} })
+		m, err = p.da.session().Message(t.Context(), m.ID)
+		if err != nil || m.Reason.Code != "no_keys" || m.To.Name != "Frank" {
+			t.Errorf("once a join link names them: %+v, %v", m, err)
+		}
 	})
 }
 

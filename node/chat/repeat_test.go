@@ -298,7 +298,7 @@ func TestSentencesAreWhole(t *testing.T) {
 			}
 		}
 		var out []string
-		for _, name := range []string{"have_bytes", "total_bytes", "sent_s", "came_s", "n", "age_s", "precedence", "left_s", "name", "nodes", "have", "node", "sent_bytes", "size_bytes"} {
+		for _, name := range []string{"have_bytes", "total_bytes", "sent_s", "came_s", "n", "age_s", "precedence", "left_s", "name", "id", "nodes", "have", "node", "sent_bytes", "size_bytes"} {
 			if seen[name] {
 				out = append(out, name)
 				delete(seen, name)

@@ -133,6 +133,7 @@ var sayEN = map[string]say{
 	"expires_in":     all("It expires in {left_s}."),
 	"keys_revoked":   all("The certificates of {name} were revoked."),
 	"keys_none":      all("No usable keys of {name} are known here."),
+	"id_unknown":     all("Nobody with the identifier {id} is known here."),
 	"keys_known":     {"Keys of {name} are known for 1 device.", "Keys of {name} are known for {n} devices."},
 	"contact_none":   all("No other node is in contact."),
 	"contact":        {"1 node is in contact.", "{n} nodes are in contact."},
@@ -181,6 +182,7 @@ var sayEN = map[string]say{
 	"hint_expired":           all("Send it again if it still matters."),
 	"hint_archive_started":   all("Retry it, then it is archived too; or recall it."),
 	"hint_key_changed":       all("Compare the new key, then retry: it is sealed for that one; or recall it."),
+	"hint_unknown_id":        all("Compare the identifier with theirs. If it is wrong, recall the message."),
 }
 
 var sayDE = map[string]say{
@@ -200,6 +202,7 @@ var sayDE = map[string]say{
 	"expires_in":     all("Sie läuft in {left_s} ab."),
 	"keys_revoked":   all("Die Zertifikate von {name} wurden widerrufen."),
 	"keys_none":      all("Hier sind keine brauchbaren Schlüssel von {name} bekannt."),
+	"id_unknown":     all("Niemand mit der Kennung {id} ist hier bekannt."),
 	"keys_known":     {"Schlüssel von {name} sind für 1 Gerät bekannt.", "Schlüssel von {name} sind für {n} Geräte bekannt."},
 	"contact_none":   all("Kein anderer Knoten ist in Kontakt."),
 	"contact":        {"1 Knoten ist in Kontakt.", "{n} Knoten sind in Kontakt."},
@@ -248,4 +251,5 @@ var sayDE = map[string]say{
 	"hint_expired":           all("Senden Sie sie noch einmal, wenn sie noch wichtig ist."),
 	"hint_archive_started":   all("Wiederholen Sie sie, dann wird auch sie archiviert; oder rufen Sie sie zurück."),
 	"hint_key_changed":       all("Vergleichen Sie den neuen Schlüssel und wiederholen Sie dann: sie wird für ihn versiegelt; oder rufen Sie sie zurück."),
+	"hint_unknown_id":        all("Vergleichen Sie die Kennung mit der des Empfängers. Ist sie falsch, rufen Sie die Nachricht zurück."),
 }

@@ -332,6 +332,9 @@ func (s *Service) nameOf(id identity.UserID) string {
 	if u, ok := s.cfg.Roster.User(id); ok && u.Name != "" {
 		return u.Name
 	}
+	if name, _ := s.cfg.Roster.Heard(id); name != "" {
+		return name
+	}
 	return "user " + id.String()[:8]
 }
 

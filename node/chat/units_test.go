@@ -122,6 +122,11 @@ func TestResolve(t *testing.T) {
 		if _, err := s.Resolve(t.Context(), "Bob"); !errors.Is(err, ErrAmbiguous) {
 			t.Errorf("ambiguous name: %v", err)
 		}
+		frank := identity.UserID{0xfa}
+		p.change(func() { p.invited = map[identity.UserID]string{frank: "Frank", {0xfb}: "Bob"} })
+		if id, err := s.Resolve(t.Context(), "Frank"); err != nil || id != frank {
+			t.Errorf("somebody invited: %v, %v", id, err)
+		}
 		people, err := s.People(t.Context())
 		if err != nil || len(people) != 3 {
 			t.Fatalf("%v, %v", people, err)

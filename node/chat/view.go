@@ -117,6 +117,10 @@ func (s *Session) reason(r *record, m Message) Reason {
 			return Reason{"no_archive_keys", "this network is archived, and the keys of its archive have not arrived at this node",
 				"they come by themselves with the next contact that has them; the message then goes by itself"}
 		}
+		if s.unknown(r.Peer) {
+			return Reason{"unknown_id", "nobody with the identifier " + r.Peer.String() + " is known at this node",
+				"compare it with theirs: if it is right, the message goes by itself once their keys have arrived, else recall it"}
+		}
 		return Reason{"no_keys", "the keys of " + name + " have not arrived at this node",
 			"they come by themselves with the next contact that has them; the message then goes by itself"}
 	case StateFailed:
@@ -220,11 +224,9 @@ func (s *Session) Resolve(_ context.Context, nameOrID string) (identity.UserID, 
 	if id, err := identity.ParseUserID(nameOrID); err == nil {
 		return id, nil
 	}
-	var found []identity.UserID
-	for _, u := range s.svc.cfg.Roster.Users() {
-		if u.Name == nameOrID {
-			found = append(found, u.ID)
-		}
+	found := called(s.svc.cfg.Roster.Users(), nameOrID)
+	if len(found) == 0 {
+		found = called(s.svc.cfg.Roster.Invited(), nameOrID)
 	}
 	switch len(found) {
 	case 0:
@@ -233,6 +235,31 @@ func (s *Session) Resolve(_ context.Context, nameOrID string) (identity.UserID, 
 		return found[0], nil
 	}
 	return identity.UserID{}, &plain{fmt.Sprintf("%d people have that name: use the id", len(found)), ErrAmbiguous}
+}
+
+// called returns those who have a name.
+func called(list []User, name string) (ids []identity.UserID) {
+	for _, u := range list {
+		if u.Name == name {
+			ids = append(ids, u.ID)
+		}
+	}
+	return ids
+}
+
+// unknown tells whether nothing here names a person: neither the roster, nor
+// what this user knows of keys. The id may be mistyped, or of somebody who was
+// enrolled where this node has not been since.
+func (s *Session) unknown(id identity.UserID) bool {
+	r := s.svc.cfg.Roster
+	if _, met := s.trusted(id); met || r.Revoked(id) {
+		return false
+	}
+	if _, ok := r.User(id); ok {
+		return false
+	}
+	_, heard := r.Heard(id)
+	return !heard
 }
 
 // Conversations lists all conversations, the newest first.
@@ -371,7 +398,7 @@ func (s *Session) Dismiss(ctx context.Context, id MessageID) (Message, error) {
 	return s.act(ctx, id, func(ctx context.Context, r *record) error {
 		st := s.stateOf(r)
 		if !r.Out || !stuck(st) {
-			return errors.Join(ErrState, errors.New("chat: only what is among the failures can be dismissed"))
+			return fmt.Errorf("%w: only what is among the failures can be dismissed", ErrState)
 		}
 		if r.Aside == st {
 			return nil

@@ -93,7 +93,7 @@ func (s *Session) reasonOf(w *Why) {
 	if _, ok := sayEN["reason_"+code]; ok {
 		w.fact("reason_"+code, about)
 	}
-	if _, ok := sayEN["hint_"+code]; ok && (m.State == StateFailed || m.State == StateExpired) {
+	if _, ok := sayEN["hint_"+code]; ok && (m.State == StateFailed || m.State == StateExpired || m.State == StateWaiting) {
 		w.Todo = toldWith("hint_"+code, about)
 	}
 	if m.State == StateQueued && code == "no_contact" {
@@ -106,6 +106,8 @@ func (s *Session) keysFact(r *record, name string) Sentence {
 	switch {
 	case s.svc.cfg.Roster.Revoked(r.Peer):
 		return toldWith("keys_revoked", args{"name": name})
+	case !ok && s.unknown(r.Peer):
+		return toldWith("id_unknown", args{"id": r.Peer.String()})
 	case !ok:
 		return toldWith("keys_none", args{"name": name})
 	}

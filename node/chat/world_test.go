@@ -30,7 +30,8 @@ type world struct {
 	start   time.Time
 	nodes   []*node
 	users   map[identity.UserID]*user
-	mu      sync.Mutex // guards who there is and what is known of them
+	invited map[identity.UserID]string // whose join links are open
+	mu      sync.Mutex                 // guards who there is and what is known of them
 	prekeys map[identity.DeviceID][]identity.PrekeyBundle
 }
 

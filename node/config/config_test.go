@@ -91,6 +91,17 @@ func TestSampleReadsBack(t *testing.T) {
 	}
 }
 
+// TestByteOrderMark: what some editors put before the first line is no mistake.
+func TestByteOrderMark(t *testing.T) {
+	c, err := Parse([]byte("\ufeffprofile = \"radio\"\n"))
+	if err != nil || c.Profile != ProfileRadio {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if _, err := Parse([]byte("profile = \"lan\"\n\ufeff")); err == nil {
+		t.Error("a mark in the middle is taken")
+	}
+}
+
 func TestQuote(t *testing.T) {
 	for in, want := range map[string]string{`a "b" \ c`: `"a \"b\" \\ c"`, "x\ny\x7f": `"x\u000ay\u007f"`} {
 		if got := quote(in); got != want {
@@ -130,7 +141,7 @@ func TestMistakes(t *testing.T) {
 		{"syntax", "[store\n", "line 1: "},
 		{"twice", "profile = \"lan\"\nprofile = \"lan\"", "line 2: "},
 		{"profile", "profile = \"lora\"", `line 1: profile: "lora" is not known (one of lan, wifi, radio)`},
-		{"memory", "memory_limit_mb = 31", "31 is out of bounds"},
+		{"memory", "memory_limit_mb = 31", "31 is out of bounds (0 or 32 to 1048576)"},
 		{"memory high", "memory_limit_mb = 1048577", "out of bounds"},
 		{"address", "[mesh]\nlisten = [\"radio0:7411\"]", "names are not looked up"},
 		{"port", "[mesh]\nlisten = [\"0.0.0.0:70000\"]", "0 to 65535"},

@@ -86,6 +86,7 @@ func Parse(data []byte) (Config, error) {
 	if len(data) > fileMax {
 		return Config{}, &Error{Message: fmt.Sprintf("the file is larger than %d KiB", fileMax>>10)}
 	}
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // editors of other systems put it there
 	// bytes.Clone with exact capacity: the library finds positions by capacity.
 	data = bytes.Clone(data)[:len(data):len(data)]
 	c := Default()

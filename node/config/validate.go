@@ -31,8 +31,8 @@ const (
 func (c Config) Validate() error {
 	v := &validator{}
 	v.oneOf("profile", c.Profile, ProfileLAN, ProfileWiFi, ProfileRadio)
-	if c.MemoryLimitMB != 0 {
-		v.within("memory_limit_mb", c.MemoryLimitMB, 32, 1<<20)
+	if n := c.MemoryLimitMB; n != 0 && (n < 32 || n > 1<<20) {
+		v.fail("memory_limit_mb", fmt.Sprintf("0 or 32 to %d", 1<<20), "%d is out of bounds", n)
 	}
 	v.addrs("gossip.listen", []string{c.Gossip.Listen}, portGossip)
 	v.count("gossip.seeds", len(c.Gossip.Seeds), 0, seedsMax)

@@ -55,7 +55,8 @@ func (a *app) root() *cobra.Command {
 	pf.BoolVar(&a.json, "json", false, "print JSON, one value per line")
 	root.AddGroup(&cobra.Group{ID: groupNode, Title: "The node:"}, &cobra.Group{ID: groupUser, Title: "Users and messages:"},
 		&cobra.Group{ID: groupTool, Title: "Tools:"})
-	root.SetHelpCommandGroupID(groupTool)
+	root.SetHelpCommand(a.helpCmd(root))
+	root.SetHelpFunc(a.help(root.HelpFunc()))
 	root.SetUsageTemplate(usageTemplate)
 	for _, c := range a.verbs() {
 		root.AddCommand(c)
@@ -219,6 +220,15 @@ func (a *app) inDir(commands string) string {
 
 // verbWords finds our commands up to their last verb.
 var verbWords = regexp.MustCompile(`\boutrider( [a-z]+)+`)
+
+// text writes a text as it is, or as one value of JSON.
+func (a *app) text(s string) error {
+	if a.json {
+		return a.emit(map[string]string{"text": s})
+	}
+	a.printf("%s", s)
+	return a.werr
+}
 
 // emit writes a value as one line of JSON.
 func (a *app) emit(v any) error {

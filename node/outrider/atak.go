@@ -3,13 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
@@ -167,7 +167,10 @@ user. The user's other clients connect again by themselves.`,
 		Args:        cobra.ExactArgs(1),
 		Annotations: exits(exitNotRunning, exitMissing, exitConflict),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.do(cmd.Context(), http.MethodDelete, "/v1/atak/clients/"+url.PathEscape(args[0]), nil, nil, func() {
+			if id, err := hex.DecodeString(args[0]); err != nil || len(id) == 0 {
+				return usageError("%q is no identifier of a TAK client: outrider atak list shows them", shorten(args[0]))
+			}
+			return a.do(cmd.Context(), http.MethodDelete, "/v1/atak/clients/"+args[0], nil, nil, func() {
 				a.printf("withdrawn\n")
 			})
 		},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"outrider/node"
 	"outrider/node/config"
 )
 
@@ -101,6 +102,9 @@ with 9 when something is wrong.`,
 		Annotations: exits(exitMissing, exitSetup),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, from, err := a.loadConfig(*path)
+			if err == nil && from == "" {
+				err = a.nodeThere()
+			}
 			if err != nil {
 				return err
 			}
@@ -118,6 +122,23 @@ with 9 when something is wrong.`,
 	}
 	path = settingsFlag(c)
 	return c
+}
+
+// nodeThere says that the folder holds no node, whose settings could be
+// checked.
+func (a *app) nodeThere() error {
+	dir, err := a.dir()
+	if err != nil {
+		return err
+	}
+	switch err := node.LookHome(dir); {
+	case errors.Is(err, node.ErrStateLost):
+		return setupError(err)
+	case errors.Is(err, node.ErrNotInitialised):
+		return &failure{exit: exitMissing, code: codeNoNode, message: "there is neither a node nor a settings file in " + dir,
+			hint: "name another folder with --dir, or a settings file with --file", next: "outrider init"}
+	}
+	return nil
 }
 
 // notOurs leaves out the ports that are busy because this very node has them.

@@ -215,7 +215,7 @@ func TestAHalfFileIsNotKept(t *testing.T) {
 		io.WriteString(w, "half")
 	})
 	t.Chdir(t.TempDir())
-	if code, out := runWith(t, "file", "get", "x", "-o", "y"); code != 1 || !strings.Contains(out, "nothing was kept") {
+	if code, out := runWith(t, "file", "get", strings.Repeat("a", 26), "-o", "y"); code != 1 || !strings.Contains(out, "nothing was kept") {
 		t.Errorf("%d %s", code, out)
 	}
 	if left, err := os.ReadDir("."); err != nil || len(left) != 0 {

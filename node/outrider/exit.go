@@ -103,6 +103,7 @@ func (a *app) report(err error) exit {
 	if f.said {
 		return exit(f.exit)
 	}
+	f.message = strings.ReplaceAll(f.message, "\n", "; ") // several errors at once
 	if a.json {
 		a.reportJSON(f)
 		return exit(f.exit)

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
 
 func (a *app) fileCmd() *cobra.Command {
@@ -105,7 +106,10 @@ func (a *app) sendFile(ctx context.Context, to, path, name string, f sendFlags) 
 	if err := decodeRaw(raw, &m); err != nil {
 		return err
 	}
-	return a.answer(raw, func() { a.sent(m) })
+	return a.answer(raw, func() {
+		a.sent(m)
+		a.cut(m, f)
+	})
 }
 
 // upload sends a body and returns the whole answer. The body stays open.
@@ -124,11 +128,7 @@ func (c *client) upload(ctx context.Context, path string, body io.Reader, size i
 
 // again opens a file a second time; what comes from a pipe is gone.
 func again(body io.ReadCloser, path, once string) (io.ReadCloser, error) {
-	f, ok := body.(*os.File)
-	if !ok {
-		return nil, unsure(once)
-	}
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+	if _, ok := body.(*os.File); !ok {
 		return nil, unsure(once)
 	}
 	fresh, err := os.Open(path)
@@ -143,7 +143,9 @@ func (a *app) openSource(path string) (io.ReadCloser, int64, error) {
 	if path == "-" {
 		return io.NopCloser(a.in), -1, nil
 	}
-	f, err := os.Open(path)
+	// Without waiting: a pipe that nobody writes to would be waited for here,
+	// and no signal would end it.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, 0, &failure{exit: exitMissing, code: "no_file", message: err.Error()}
 	}
@@ -151,11 +153,12 @@ func (a *app) openSource(path string) (io.ReadCloser, int64, error) {
 	if err == nil && st.IsDir() {
 		err = &failure{exit: exitUsage, code: "is_folder", message: path + " is a folder", hint: "pack it first", next: "tar c " + path + " | outrider file send TO - --name " + filepath.Base(path) + ".tar"}
 	}
+	if err == nil && !st.Mode().IsRegular() {
+		err = &failure{exit: exitUsage, code: "not_a_file", message: path + " is a pipe or a device, not a file", hint: "what it gives can be sent from standard input",
+			next: "outrider file send TO - --name NAME < " + path}
+	}
 	if err != nil {
 		return nil, 0, errors.Join(err, f.Close())
-	}
-	if !st.Mode().IsRegular() {
-		return f, -1, nil
 	}
 	return f, st.Size(), nil
 }
@@ -214,8 +217,8 @@ func (a *app) fileGetCmd() *cobra.Command {
 		Use:   "get MESSAGE",
 		Short: "Write a received file to disk",
 		Long: `Get writes the file of a message to the current folder, under its own name made
-safe, or to --output; - is standard output. An existing file is kept unless
---force is given. A file that is not complete yet is not written.`,
+safe, or to --output: a file, a folder, or - for standard output. An existing
+file is kept unless --force is given. A file that is not complete yet is not written.`,
 		Example:     "  outrider file get k3v7x2ma5qhd6yw2nfzj4tbe4u\n  outrider file get k3v7x2ma5qhd6yw2nfzj4tbe4u --output - | tar x",
 		Args:        cobra.ExactArgs(1),
 		Annotations: exits(exitNotRunning, exitLogin, exitMissing, exitConflict),
@@ -223,27 +226,31 @@ safe, or to --output; - is standard output. An existing file is kept unless
 			return a.getFile(cmd.Context(), args[0], output, force)
 		},
 	}
-	c.Flags().StringVarP(&output, "output", "o", "", "write here instead; - is standard output")
+	c.Flags().StringVarP(&output, "output", "o", "", "write here instead, a file or a folder; - is standard output")
 	c.Flags().BoolVar(&force, "force", false, "replace an existing file")
 	return c
 }
 
 func (a *app) getFile(ctx context.Context, id, output string, force bool) error {
+	id, err := messageID(id)
+	if err != nil {
+		return err
+	}
 	c, err := a.client()
 	if err != nil {
 		return err
 	}
-	if output == "" {
+	if st, err := os.Stat(output); output == "" || err == nil && st.IsDir() {
 		var m message
-		if _, err := c.call(ctx, http.MethodGet, "/v1/messages/"+url.PathEscape(id), nil, &m); err != nil {
+		if _, err := c.call(ctx, http.MethodGet, "/v1/messages/"+id, nil, &m); err != nil {
 			return err
 		}
 		if m.File == nil {
 			return &failure{exit: exitMissing, code: "no_file", message: "message " + id + " has no file", next: "outrider message show " + id}
 		}
-		output = safeName(m.File.Name)
+		output = filepath.Join(output, safeName(m.File.Name))
 	}
-	resp, err := c.request(ctx, http.MethodGet, "/v1/files/"+url.PathEscape(id), "", nil, 0)
+	resp, err := c.request(ctx, http.MethodGet, "/v1/files/"+id, "", nil, 0)
 	if err != nil {
 		return err
 	}
@@ -275,6 +282,9 @@ func writeWhole(path string, resp *http.Response, force bool) (n int64, err erro
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), ".outrider-*")
 	if err != nil {
+		if st, serr := os.Stat(filepath.Dir(path)); serr != nil || !st.IsDir() {
+			return 0, &failure{exit: exitMissing, code: "no_folder", message: "there is no folder " + filepath.Dir(path), hint: "make it first, or choose another with --output"}
+		}
 		return 0, &failure{exit: exitFailed, code: "write", message: err.Error()}
 	}
 	defer func() {

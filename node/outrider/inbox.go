@@ -125,7 +125,7 @@ as it is; should it fail in another way, it is listed again.`,
 		Args:        cobra.ExactArgs(1),
 		Annotations: exits(exitNotRunning, exitLogin, exitMissing, exitConflict),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.post(cmd.Context(), messagePath(args[0], "dismiss"), "", nil)
+			return a.postAction(cmd.Context(), args[0], "dismiss")
 		},
 	}
 }

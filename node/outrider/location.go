@@ -100,7 +100,7 @@ func (a *app) shareLocation(ctx context.Context, args []string, f shareFlags) er
 		in["note"] = f.note
 	}
 	addOptional(in, precedence, ttl)
-	return a.post(ctx, "/v1/locations", f.send.once, in)
+	return a.post(ctx, "/v1/locations", f.send, in)
 }
 
 // typed reads a position given by hand: degrees, or an MGRS reference, which

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -31,7 +35,7 @@ func TestMain(m *testing.M) {
 		"outrider": func() {
 			provision = &fakeProvisioner{}
 			version = "1.2.3"
-			os.Exit(realMain())
+			os.Exit(checkedMain())
 		},
 	})
 }
@@ -45,6 +49,56 @@ func (l leakChecked) Run() int {
 		return 1
 	}
 	return code
+}
+
+// checkedMain is realMain, with a look at what --json has printed: each line
+// is one value.
+func checkedMain() int {
+	if !slices.Contains(os.Args, "--json") {
+		return realMain()
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var out, errOut bytes.Buffer
+	code := run(ctx, os.Args[1:], os.Stdin, io.MultiWriter(os.Stdout, &out), io.MultiWriter(os.Stderr, &errOut))
+	for _, line := range notJSON(out.String() + errOut.String()) {
+		fmt.Fprintf(os.Stderr, "--json printed a line that is no JSON: %s\n", line)
+		code = 99
+	}
+	return code
+}
+
+// notJSON returns the lines of a text that are no JSON.
+func notJSON(text string) []string {
+	var bad []string
+	for line := range strings.Lines(text) {
+		if !json.Valid([]byte(line)) {
+			bad = append(bad, line)
+		}
+	}
+	return bad
+}
+
+// TestEveryVerbSpeaksJSON: what any verb prints with --json, its help and the
+// error of a folder without a node too, is JSON.
+func TestEveryVerbSpeaksJSON(t *testing.T) {
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	t.Chdir(t.TempDir()) // report and others write where they are
+	for _, c := range everyCommand((&app{env: func(string) string { return "" }}).root()) {
+		words := strings.Fields(c.CommandPath())[1:]
+		for _, more := range [][]string{nil, {"bash"}, {"--help"}} {
+			var out, errOut strings.Builder
+			args := append(append([]string{"--json", "--dir", filepath.Join(t.TempDir(), "node")}, words...), more...)
+			code := run(t.Context(), args, strings.NewReader(""), &out, &errOut)
+			if bad := notJSON(out.String() + errOut.String()); len(bad) > 0 {
+				t.Errorf("%v printed %q", args[3:], bad)
+			}
+			if out.Len()+errOut.Len() == 0 || code == 0 && out.Len() == 0 || code != 0 && errOut.Len() == 0 {
+				t.Errorf("%v: exit code %d, printed %q and %q", args[3:], code, out.String(), errOut.String())
+			}
+		}
+	}
 }
 
 func TestScripts(t *testing.T) {
@@ -213,7 +267,7 @@ func (*fakeProvisioner) AddUser(_ context.Context, dir string, u newUser) (invit
 		return invitation{Name: u.Name, User: "u1"}, os.WriteFile(filepath.Join(dir, "user"), []byte(u.Password), 0o600)
 	}
 	return invitation{Name: u.Name, Link: "outrider://c/#or1abc", Password: "six words of a made password",
-		Expires: aTime.Add(time.Duration(u.TTLHours) * time.Hour), Addrs: u.Addrs}, nil
+		Expires: aTime.Add(time.Duration(u.TTLSeconds) * time.Second), Addrs: u.Addrs}, nil
 }
 
 func (f *fakeProvisioner) CanCreate(dir string) error { return f.CanInvite(dir) }

@@ -18,8 +18,7 @@ func (a *app) manCmd() *cobra.Command {
 		Args:        cobra.NoArgs,
 		Annotations: exits(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			a.printf("%s", manual(cmd.Root()))
-			return a.werr
+			return a.text(manual(cmd.Root()))
 		},
 	}
 }

@@ -2,13 +2,16 @@ package main
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"outrider/node/chat"
 )
 
 func (a *app) messageCmd() *cobra.Command {
@@ -27,8 +30,12 @@ func (a *app) messageCmd() *cobra.Command {
 		Args:        cobra.ExactArgs(1),
 		Annotations: exits(exitNotRunning, exitLogin, exitMissing),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := messagePath(args[0], "")
+			if err != nil {
+				return err
+			}
 			var m message
-			return a.do(cmd.Context(), http.MethodGet, messagePath(args[0], ""), nil, &m, func() {
+			return a.do(cmd.Context(), http.MethodGet, path, nil, &m, func() {
 				a.showMessage(m)
 				if m.Location != nil {
 					a.showPlace(*m.Location, a.whereHere(cmd.Context()), time.Now())
@@ -39,12 +46,22 @@ func (a *app) messageCmd() *cobra.Command {
 	return c
 }
 
-func messagePath(id, action string) string {
-	path := "/v1/messages/" + url.PathEscape(id)
-	if action != "" {
-		path += "/" + action
+// messageID reads the identifier of a message: no other word is put into a path.
+func messageID(word string) (string, error) {
+	id, err := chat.ParseMessageID(word)
+	if err != nil {
+		return "", &failure{exit: exitUsage, code: "usage", message: fmt.Sprintf("%q is no identifier of a message: 26 characters, a to z and 2 to 7", shorten(word)),
+			hint: "outrider inbox list USER shows it at the end of each line"}
 	}
-	return path
+	return id.String(), nil
+}
+
+func messagePath(word, action string) (string, error) {
+	id, err := messageID(word)
+	if action != "" {
+		action = "/" + action
+	}
+	return "/v1/messages/" + id + action, err
 }
 
 func (a *app) showMessage(m message) {
@@ -128,8 +145,12 @@ LC_MESSAGES or LANG says so, else in English.`,
 		Args:        cobra.ExactArgs(1),
 		Annotations: exits(exitNotRunning, exitLogin, exitMissing),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := messagePath(args[0], "why")
+			if err != nil {
+				return err
+			}
 			var w whyAnswer
-			return a.do(cmd.Context(), http.MethodGet, messagePath(args[0], "why"), nil, &w, func() { a.showWhy(w) })
+			return a.do(cmd.Context(), http.MethodGet, path, nil, &w, func() { a.showWhy(w) })
 		},
 	}
 }
@@ -156,9 +177,19 @@ func (a *app) actOnMessage(verb, shortText, long string) *cobra.Command {
 		Args:        cobra.ExactArgs(1),
 		Annotations: exits(exitNotRunning, exitLogin, exitMissing, exitConflict),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.post(cmd.Context(), messagePath(args[0], verb), "", nil)
+			return a.postAction(cmd.Context(), args[0], verb)
 		},
 	}
+}
+
+// postAction does something to one message and prints what became of it.
+func (a *app) postAction(ctx context.Context, word, verb string) error {
+	path, err := messagePath(word, verb)
+	if err != nil {
+		return err
+	}
+	var m message
+	return a.do(ctx, http.MethodPost, path, nil, &m, func() { a.sent(m) })
 }
 
 func (a *app) failuresCmd() *cobra.Command {

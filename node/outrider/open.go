@@ -5,11 +5,11 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"outrider/node"
 	"outrider/offline/deeplink"
 )
 
@@ -57,8 +57,7 @@ func (a *app) openLink(link string) error {
 	if deeplink.IsUpdate(frame) {
 		return a.openUpdate(link, dir)
 	}
-	_, serr := os.Stat(filepath.Join(dir, "state"))
-	here := serr == nil
+	here := !errors.Is(node.LookHome(dir), node.ErrNotInitialised)
 	if a.json {
 		return a.emit(map[string]any{"link": link, "dir": dir, "node_here": here, "next": "outrider join"})
 	}

@@ -54,12 +54,9 @@ func (a *app) page(ctx context.Context, caFor string) error {
 	d := time.Duration(0)
 	if caFor != "0" {
 		var err error
-		if d, err = parseDuration(caFor); err != nil {
-			return usageError("--ca-for %q: %v", shorten(caFor), err)
+		if d, err = parseSpan(caFor, time.Second, 24*time.Hour); err != nil {
+			return usageError("--ca-for %q: %v; 0 ends it", shorten(caFor), err)
 		}
-	}
-	if d < 0 || d > 24*time.Hour {
-		return usageError("--ca-for: 0 to 24h")
 	}
 	return a.do(ctx, http.MethodPost, "/v1/page/ca", map[string]int64{"for_s": int64(d / time.Second)}, &info, show)
 }

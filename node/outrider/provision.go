@@ -68,7 +68,7 @@ type networkInfo struct {
 // else a join link for another node is issued.
 type newUser struct {
 	Name          string   `json:"name"`
-	TTLHours      int      `json:"ttl_h,omitempty"` // of the join link
+	TTLSeconds    int64    `json:"ttl_s,omitempty"` // of the join link
 	Roles         []string `json:"roles,omitempty"`
 	Here          bool     `json:"here,omitempty"`
 	Again         bool     `json:"again,omitempty"`
@@ -227,7 +227,7 @@ On the node where they live: outrider user code NAME --link FILE.`,
 	fl := c.Flags()
 	fl.BoolVar(&f.again, "again", false, "a new link for a user there is: new keys")
 	fl.BoolVar(&f.here, "here", false, "the user lives on this node; no link")
-	fl.StringVar(&f.ttl, "ttl", "7d", "how long the link can be used, for example 36h or 5d")
+	fl.StringVar(&f.ttl, "ttl", "7d", "how long the link can be used, 1m to 30d")
 	fl.BoolVar(&f.guest, "guest", false, "a guest of the network")
 	fl.BoolVar(&f.noQR, "no-qr", false, "do not draw the link as a QR code (none is drawn unless the output is a terminal)")
 	fl.StringSliceVar(&f.addrs, "address", nil, "address of this node to put into the link, best first; at most 3 (default: the node's own)")
@@ -241,7 +241,7 @@ func (a *app) addUser(ctx context.Context, name string, f userAddFlags) error {
 	if f.guest {
 		u.Roles = []string{"guest"}
 	}
-	ttl, err := parseDuration(f.ttl)
+	ttl, err := parseSpan(f.ttl, api.MinLinkTTL, api.MaxLinkTTL)
 	switch {
 	case err != nil:
 		return usageError("--ttl %q: %v", shorten(f.ttl), err)
@@ -276,7 +276,7 @@ func (a *app) addUser(ctx context.Context, name string, f userAddFlags) error {
 		}
 		u.Password = string(p)
 	} else {
-		u.TTLHours = max(1, int(ttl/time.Hour))
+		u.TTLSeconds = int64(ttl / time.Second)
 	}
 	inv, next, err := a.issueUser(ctx, dir, u)
 	if err != nil {

@@ -57,12 +57,10 @@ It needs the admin's key on this node, or a join link from where that key is.`,
 }
 
 func (a *app) userCode(ctx context.Context, args []string, f codeFlags) error {
-	d, err := parseDuration(f.ttl)
+	d, err := parseSpan(f.ttl, time.Minute, 24*time.Hour)
 	switch {
 	case err != nil:
 		return usageError("--for %q: %v", shorten(f.ttl), err)
-	case d < time.Minute || d > 24*time.Hour:
-		return usageError("--for: 1m to 24h")
 	case (f.link == "") == (len(args) == 0):
 		return usageError("give a name, or --link, which names the user")
 	}

@@ -35,7 +35,7 @@ type sendFlags struct {
 func (f *sendFlags) add(c *cobra.Command) {
 	c.Flags().StringVarP(&f.precedence, "precedence", "p", "", "routine, priority, immediate or flash (default routine)")
 	c.Flags().StringVar(&f.once, "once", "", "name this message: sent again under the same name it exists once (default: a new name)")
-	c.Flags().StringVar(&f.ttl, "ttl", "", "give up after this time, for example 90m, 36h or 5d (default: the network's limit)")
+	c.Flags().StringVar(&f.ttl, "ttl", "", "give up after this time, 1m to 366d, for example 90m, 36h or 5d; at most and by default the network's limit")
 }
 
 // parse checks the flags; ttl is in whole seconds, 0 = not given.
@@ -53,24 +53,43 @@ func (f *sendFlags) parse() (precedence string, ttlS int64, err error) {
 	if f.ttl == "" {
 		return p, 0, nil
 	}
-	d, err := parseDuration(f.ttl)
+	d, err := parseSpan(f.ttl, time.Minute, spanMax)
 	if err != nil {
 		return "", 0, usageError("--ttl %q: %v", shorten(f.ttl), err)
 	}
 	return p, int64(d / time.Second), nil
 }
 
-// parseDuration reads Go's durations and whole days ("5d").
-func parseDuration(s string) (time.Duration, error) {
+// spanMax is the longest time anything here can be given.
+const spanMax = 366 * 24 * time.Hour
+
+// parseDuration reads a time that is bounded by its user.
+func parseDuration(s string) (time.Duration, error) { return parseSpan(s, time.Second, spanMax) }
+
+// parseSpan reads Go's durations and whole days ("5d"), from least to most.
+func parseSpan(s string, least, most time.Duration) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if days, ok := strings.CutSuffix(s, "d"); ok {
 		n, derr := strconv.ParseUint(days, 10, 16)
 		d, err = time.Duration(n)*24*time.Hour, derr
 	}
-	if err != nil || d < time.Second || d > 366*24*time.Hour {
-		return 0, fmt.Errorf("want a time from 1s to 366d, such as 90m, 36h or 5d")
+	if err != nil || d < least || d > most {
+		return 0, fmt.Errorf("want a time from %s to %s, such as 90m, 36h or 5d", spanText(least), spanText(most))
 	}
 	return d, nil
+}
+
+// spanText writes a time as parseSpan reads it.
+func spanText(d time.Duration) string {
+	for _, u := range []struct {
+		unit, least time.Duration
+		name        string
+	}{{24 * time.Hour, 48 * time.Hour, "d"}, {time.Hour, time.Hour, "h"}, {time.Minute, time.Minute, "m"}} {
+		if d >= u.least && d%u.unit == 0 {
+			return strconv.FormatInt(int64(d/u.unit), 10) + u.name
+		}
+	}
+	return d.String()
 }
 
 func (a *app) sendCmd() *cobra.Command {
@@ -119,7 +138,7 @@ func (a *app) send(ctx context.Context, to string, words []string, f sendFlags) 
 	}
 	in := map[string]any{"to": to, "text": text}
 	addOptional(in, precedence, ttl)
-	return a.post(ctx, "/v1/messages", f.once, in)
+	return a.post(ctx, "/v1/messages", f, in)
 }
 
 func addOptional(in map[string]any, precedence string, ttlS int64) {
@@ -131,31 +150,45 @@ func addOptional(in map[string]any, precedence string, ttlS int64) {
 	}
 }
 
-// post sends something and prints what became of it. once names the act; empty
-// for what may be done twice.
-func (a *app) post(ctx context.Context, path, once string, in any) error {
+// post sends something and prints what became of it; f names the act and the
+// time that was asked for.
+func (a *app) post(ctx context.Context, path string, f sendFlags, in any) error {
 	var m message
-	if once == "" {
-		return a.do(ctx, http.MethodPost, path, in, &m, func() { a.sent(m) })
-	}
 	c, err := a.client()
 	if err != nil {
 		return err
 	}
 	a.archiveNotice(ctx, c)
 	var raw json.RawMessage
-	err = c.sendOnce(ctx, once, func() (err error) {
+	err = c.sendOnce(ctx, f.once, func() (err error) {
 		raw, err = c.call(ctx, http.MethodPost, path, in, &m)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return a.answer(raw, func() { a.sent(m) })
+	return a.answer(raw, func() {
+		a.sent(m)
+		a.cut(m, f)
+	})
+}
+
+// cut says that the network keeps a message for less long than was asked for.
+func (a *app) cut(m message, f sendFlags) {
+	asked, err := parseSpan(f.ttl, time.Minute, spanMax)
+	if err != nil || m.Sent.IsZero() || m.Expires.IsZero() {
+		return
+	}
+	if given := m.Expires.Sub(m.Sent).Round(time.Minute); given < asked-time.Minute {
+		a.printf("  it is kept for %s, the most this network allows, not for %s\n", spanText(given), spanText(asked))
+	}
 }
 
 func (a *app) sent(m message) {
 	a.printf("%s %s\n", clean(m.ID), clean(m.stateText()))
+	if m.ReasonCode == "unknown_id" {
+		a.printf("  %s\n", clean(m.Reason))
+	}
 	if m.Hint != "" {
 		a.printf("  %s\n", clean(m.Hint))
 	}

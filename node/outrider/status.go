@@ -265,7 +265,7 @@ func (a *app) setLink(ctx context.Context, word, up string) error {
 // changeLink asks the running node, or opens the folder when none runs: then
 // there is nobody to ask for names.
 func (a *app) changeLink(ctx context.Context, c *client, word, up string) (id string, raw json.RawMessage, err error) {
-	if !running(ctx, c.dir) {
+	if word != "" && !running(ctx, c.dir) {
 		node, perr := identity.ParseNodeID(word)
 		if perr != nil {
 			return "", nil, notRunning(c.dir, "while none runs, name the other node by its whole identifier")
@@ -283,6 +283,9 @@ func (a *app) changeLink(ctx context.Context, c *client, word, up string) (id st
 func (c *client) findNode(ctx context.Context, word string) (string, error) {
 	if id, err := identity.ParseNodeID(word); err == nil {
 		return id.String(), nil
+	}
+	if word == "" {
+		return "", usageError("which node? its identifier, the first characters of it, or its name")
 	}
 	var out struct{ Peers []peer }
 	if _, err := c.call(ctx, http.MethodGet, "/v1/peers", nil, &out); err != nil {

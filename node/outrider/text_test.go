@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -81,6 +82,20 @@ func TestSmallTexts(t *testing.T) {
 		d, err := parseDuration(in)
 		if (err != nil) != (want == "") || err == nil && d.String() != want {
 			t.Errorf("%s: %v %v", in, d, err)
+		}
+	}
+	for _, c := range []struct {
+		in string
+		ok bool
+	}{{"59s", false}, {"1m", true}, {"30d", true}, {"720h1s", false}, {"31d", false}} {
+		_, err := parseSpan(c.in, time.Minute, 30*24*time.Hour)
+		if (err == nil) != c.ok || err != nil && !strings.Contains(err.Error(), "from 1m to 30d") {
+			t.Errorf("%s: %v", c.in, err)
+		}
+	}
+	for d, want := range map[time.Duration]string{90 * time.Second: "1m30s", time.Minute: "1m", 24 * time.Hour: "24h", 72 * time.Hour: "3d", 36 * time.Hour: "36h"} {
+		if got := spanText(d); got != want {
+			t.Errorf("%v: %s, want %s", d, got, want)
 		}
 	}
 }

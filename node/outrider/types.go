@@ -41,9 +41,10 @@ type message struct {
 		N int `json:"n"`
 		M int `json:"m"`
 	} `json:"delivered"`
-	Reason string `json:"reason"`
-	Hint   string `json:"hint"`
-	Hops   int    `json:"hops"`
+	ReasonCode string `json:"reason_code"`
+	Reason     string `json:"reason"`
+	Hint       string `json:"hint"`
+	Hops       int    `json:"hops"`
 
 	Withheld string `json:"withheld"` // the group whose policy keeps the content back
 }

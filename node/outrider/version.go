@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"runtime"
 
@@ -63,15 +64,53 @@ func (a *app) completionCmd() *cobra.Command {
 		ValidArgs:   []string{"bash", "zsh", "fish"},
 		Annotations: exits(),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var script bytes.Buffer
+			var err error
 			switch args[0] {
 			case "bash":
-				return cmd.Root().GenBashCompletionV2(a.out, true)
+				err = cmd.Root().GenBashCompletionV2(&script, true)
 			case "zsh":
-				return cmd.Root().GenZshCompletion(a.out)
+				err = cmd.Root().GenZshCompletion(&script)
 			case "fish":
-				return cmd.Root().GenFishCompletion(a.out, true)
+				err = cmd.Root().GenFishCompletion(&script, true)
+			default:
+				return usageError("no completions for %q: use bash, zsh or fish", shorten(args[0]))
 			}
-			return usageError("no completions for %q: use bash, zsh or fish", shorten(args[0]))
+			if err != nil {
+				return err
+			}
+			return a.text(script.String())
 		},
+	}
+}
+
+func (a *app) helpCmd(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:         "help [VERB]",
+		GroupID:     groupTool,
+		Short:       "Help about any command",
+		Long:        "Help prints the help of a verb, as VERB --help does, or the list of all verbs.",
+		Example:     "  outrider help user add",
+		Annotations: exits(),
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return unknownVerb(cmd, rest[0])
+			}
+			return cmd.Help()
+		},
+	}
+}
+
+// help prints a verb's help by show, or as JSON.
+func (a *app) help(show func(*cobra.Command, []string)) func(*cobra.Command, []string) {
+	return func(cmd *cobra.Command, args []string) {
+		var text bytes.Buffer
+		cmd.SetOut(&text)
+		show(cmd, args)
+		cmd.SetOut(nil)
+		if err := a.text(text.String()); err != nil && a.werr == nil {
+			a.werr = err
+		}
 	}
 }

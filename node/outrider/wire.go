@@ -74,7 +74,7 @@ func (local) AddUser(ctx context.Context, dir string, u newUser) (inv invitation
 			return err
 		}
 		a, err := node.AddUser(ctx, h, c, api.NewUser{
-			Name: u.Name, TTL: time.Duration(u.TTLHours) * time.Hour, Roles: u.Roles, Here: u.Here, Again: u.Again,
+			Name: u.Name, TTL: time.Duration(u.TTLSeconds) * time.Second, Roles: u.Roles, Here: u.Here, Again: u.Again,
 			Password: []byte(u.Password), AdminPassword: []byte(u.AdminPassword), Addrs: u.Addrs,
 		})
 		if err != nil {
@@ -91,9 +91,6 @@ func (local) CanCreate(dir string) error { return looked(dir, node.CanCreate) }
 
 // looked asks a folder before anybody is asked for a password.
 func looked(dir string, can func(*node.Home) error) error {
-	if _, err := os.Stat(filepath.Join(dir, "state")); errors.Is(err, os.ErrNotExist) {
-		return setupError(node.ErrNotInitialised) // and leave no lock file of ours there
-	}
 	h, err := node.OpenHome(dir) // as who we are: a password file may be ours alone
 	if err != nil {
 		return setupError(err)
@@ -145,9 +142,11 @@ var setupErrors = []struct {
 	next string
 }{
 	{node.ErrNotInitialised, exitMissing, codeNoNode, "outrider init"},
+	{node.ErrStateLost, exitSetup, "state_lost", ""},
 	{node.ErrInitialised, exitConflict, "exists", "outrider up"},
 	{node.ErrNoNetwork, exitSetup, "no_network", joinFirst},
 	{node.ErrHasNetwork, exitConflict, "has_network", "outrider status"},
+	{node.ErrAtWork, exitConflict, "at_work", ""},
 	{node.ErrRunning, exitConflict, "running", "outrider status"},
 	{node.ErrLoopback, exitSetup, "loopback", "outrider user add NAME --address ADDRESS"},
 	{deeplink.ErrPassword, exitRefused, "bad_password", ""},

@@ -219,12 +219,24 @@ func TestEnrolments(t *testing.T) {
 		return e
 	}
 	state("Bravo 0 0")
+	if got := r.Invited(); len(got) != 1 || got[0].ID != uid("bravo") || got[0].Name != "Bravo" {
+		t.Errorf("invited: %+v", got)
+	}
+	if name, known := r.Heard(uid("bravo")); name != "Bravo" || !known {
+		t.Errorf("heard of the invited: %q, %v", name, known)
+	}
+	if name, known := r.Heard(uid("mallory")); name != "" || known {
+		t.Errorf("heard of nobody: %q, %v", name, known)
+	}
 	p, node := n.redeem(k, "bravo one")
 	q, node2 := n.redeem(k, "bravo two")
 	for _, c := range []identity.Chain{p.chain, p.devChain, node} {
 		n.give(r, Certificate(c))
 	}
 	state("Bravo 1 1")
+	if got := r.Invited(); len(got) != 0 {
+		t.Errorf("who has come is still invited: %+v", got)
+	}
 	n.give(r, Certificate(q.chain))
 	n.give(r, Certificate(node2))
 	state("Bravo 2 2")

@@ -59,6 +59,46 @@ func (r *Roster) User(id identity.UserID) (User, bool) {
 	return r.user(id)
 }
 
+// Heard returns what a user without a valid certificate is called, empty if
+// nobody has said so, and whether anything here names them at all: a
+// certificate that has ended, a profile, or a ticket.
+func (r *Roster) Heard(id identity.UserID) (name string, known bool) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	name = r.name(id, r.current(id))
+	known = len(r.state.users[id]) > 0 || len(r.state.profiles[id]) > 0
+	for _, chain := range r.state.issuers {
+		known = known || invites(chain.Leaf(), id)
+	}
+	return name, known
+}
+
+// invites reports whether a certificate is the ticket of a user.
+func invites(c identity.Certificate, id identity.UserID) bool {
+	return c.Class == identity.ClassDelegate && c.Roles&identity.RoleUser != 0 && identity.UserID(c.Subject) == id
+}
+
+// Invited returns those whose join link is open and was not used yet, as far
+// as is known here; they have no certificate.
+func (r *Roster) Invited() (out []User) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	seen := map[identity.UserID]bool{}
+	for _, chain := range r.state.issuers {
+		c := chain.Leaf()
+		if c.Class != identity.ClassDelegate || c.Roles&identity.RoleUser == 0 || !r.usable(chain) {
+			continue
+		}
+		id := identity.UserID(c.Subject)
+		if certs := r.current(id); len(certs) == 0 && !seen[id] {
+			seen[id] = true
+			out = append(out, User{ID: id, Name: r.name(id, nil)})
+		}
+	}
+	slices.SortFunc(out, func(a, b User) int { return a.ID.Compare(b.ID) })
+	return out
+}
+
 // ByKey finds the user whose current certificate is for key, and its chain. A
 // user who is frozen is not found: an admin has to decide first.
 func (r *Roster) ByKey(key identity.PublicKey) (identity.UserID, identity.Chain, bool) {
