@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,14 +24,14 @@ func (a *app) configApplyCmd() *cobra.Command {
 		Use:   "apply LINK|FILE|-",
 		Short: "Put a signed config in force on this node",
 		Long: `Apply verifies a config that an admin handed out and puts it in force on this node:
-a link as the argument, a file, or - for one line of standard input. Its password,
-if it has one, is asked for. Nothing is sent, and nobody need be in reach.
+a link as the argument, a file, a picture (PNG or JPEG) of its QR code, or - for one
+line of standard input. Its password, if it has one, is asked for. Nothing is sent, and nobody need be in reach.
 
 It changes nothing when the config is damaged, altered, of another network, ended,
 not by an admin, or older than what this node knows; the answer says which. What
 was pushed by the mesh outranks a file, a file a link; within one kind the higher
 version counts, whenever it came.`,
-		Example:     "  outrider config apply convoy.orc\n  outrider config apply 'outrider://c/#...'\n  outrider config apply - --password-file link.pw < link.txt",
+		Example:     "  outrider config apply convoy.orc\n  outrider config apply photo.jpg\n  outrider config apply 'outrider://c/#...'\n  outrider config apply - --password-file link.pw < link.txt",
 		Args:        cobra.ExactArgs(1),
 		Annotations: exits(exitRefused, exitMissing, exitConflict, exitBusy, exitSetup),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -74,7 +73,7 @@ func (a *app) configGiven(ctx context.Context, arg string, f givenFlags, path st
 }
 
 // readFrame takes a config from an argument: a link, - for standard input, or
-// the name of a file.
+// the name of a file or picture.
 func (a *app) readFrame(arg string) (frame []byte, file bool, err error) {
 	text := arg
 	switch {
@@ -85,11 +84,11 @@ func (a *app) readFrame(arg string) (frame []byte, file bool, err error) {
 		}
 		text = string(line)
 	case !strings.Contains(arg, "#"):
-		raw, err := readSome(arg)
-		if err != nil {
+		raw, pictured, err := readLinkFile(arg, configFileMax)
+		if raw, err = tooLong(raw, err); err != nil {
 			return nil, false, err
 		}
-		text, file = string(raw), true
+		text, file = string(raw), !pictured // a QR code holds a link
 	}
 	frame, err = deeplink.DecodeLink(text)
 	switch {
@@ -116,15 +115,6 @@ func (a *app) configFromInput() ([]byte, error) {
 		return nil, usageError("the link on standard input is longer than %d KiB", configFileMax>>10)
 	}
 	return bytes.Clone(line), nil
-}
-
-func readSome(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, &failure{exit: exitMissing, code: "no_file", message: err.Error(), hint: "give a link in quotes, a file, or - for standard input"}
-	}
-	defer f.Close()
-	return tooLong(io.ReadAll(io.LimitReader(f, configFileMax+1)))
 }
 
 func tooLong(raw []byte, err error) ([]byte, error) {

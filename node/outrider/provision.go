@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -379,14 +378,14 @@ func (a *app) joinCmd() *cobra.Command {
 		GroupID: groupNode,
 		Short:   "Join a network with a link",
 		Long: `Join applies a join link: this node becomes one of the network's, and the user
-named in the link lives on it. The link is an argument, or is read from --file;
-- reads standard input; with none of these it is asked for. Then its password is
-asked for, and a new password for the user's keys on this node. Where there is
-no node yet, join makes one.
+named in the link lives on it. The link is an argument, or is read from --file,
+which may be a picture (PNG or JPEG) of its QR code; - reads standard input; with
+none of these it is asked for. Then its password is asked for, and a new password
+for the user's keys on this node. Where there is no node yet, join makes one.
 
 Join succeeds with nobody in reach; the node keeps trying the addresses in the
 link, and join says what may be in the way.`,
-		Example:     "  outrider join\n  outrider join 'outrider://c/#...'\n  outrider join --file bravo.orc\n  outrider join - --password-file link.pw --user-password-file bravo.pw < link.txt",
+		Example:     "  outrider join\n  outrider join 'outrider://c/#...'\n  outrider join --file bravo.orc\n  outrider join --file photo.jpg\n  outrider join - --password-file link.pw --user-password-file bravo.pw < link.txt",
 		Args:        cobra.MaximumNArgs(1),
 		Annotations: exits(exitRefused, exitMissing, exitConflict, exitBusy, exitSetup),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -394,7 +393,7 @@ link, and join says what may be in the way.`,
 		},
 	}
 	fl := c.Flags()
-	fl.StringVar(&f.file, "file", "", "read the link from this file")
+	fl.StringVar(&f.file, "file", "", "read the link from this file, or from the QR code in this picture")
 	passwordFlag(c, &f.passwordFile, "password-file", "the link's password")
 	passwordFlag(c, &f.userPasswordFile, "user-password-file", "the user's new password")
 	return c
@@ -472,7 +471,7 @@ func (a *app) readLink(ctx context.Context, args []string, file string) (string,
 	case len(args) == 1:
 		raw, err = a.linkFromInput()
 	case file != "":
-		raw, err = readLimited(file)
+		raw, _, err = readLinkFile(file, linkMax)
 	default:
 		if raw, err = a.askLine(ctx, "Link"); err != nil {
 			return "", &failure{exit: exitUsage, code: "usage", message: "join: which link?", hint: "give it as an argument, with --file, or as - on standard input"}
@@ -508,13 +507,4 @@ func (a *app) linkFromInput() ([]byte, error) {
 		return nil, err
 	}
 	return bytes.Clone(line), nil
-}
-
-func readLimited(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, &failure{exit: exitMissing, code: "no_file", message: err.Error()}
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, linkMax+1))
 }

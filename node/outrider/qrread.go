@@ -61,22 +61,23 @@ func readQR(r io.Reader) (text string, err error) {
 	return code.GetText(), nil
 }
 
-// readLinkFile returns what a file holds, or what the QR code in it says if it
-// is a picture.
-func readLinkFile(path string) ([]byte, error) {
+// readLinkFile returns what a file holds, most bytes and one more, or if it is a
+// picture what the QR code in it says.
+func readLinkFile(path string, most int64) (raw []byte, pictured bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, &failure{exit: exitMissing, code: "no_file", message: err.Error()}
+		return nil, false, &failure{exit: exitMissing, code: "no_file", message: err.Error(), hint: "give a link in quotes, a file, or - for standard input"}
 	}
 	defer f.Close()
 	b := bufio.NewReader(f)
 	if head, _ := b.Peek(6); !isPicture(head) {
-		return io.ReadAll(io.LimitReader(b, linkMax+1))
+		raw, err = io.ReadAll(io.LimitReader(b, most+1))
+		return raw, false, err
 	}
 	text, err := readQR(b)
 	if err != nil {
-		return nil, &failure{exit: exitUsage, code: "no_qr", message: shorten(path) + ": " + err.Error(),
+		return nil, true, &failure{exit: exitUsage, code: "no_qr", message: shorten(path) + ": " + err.Error(),
 			hint: "take the picture again, sharp and straight, with the white margin around the code; or hand the link over as text"}
 	}
-	return []byte(text), nil
+	return []byte(text), true, nil
 }

@@ -42,7 +42,7 @@ func TestP02PicturesAreRead(t *testing.T) {
 		if err := os.WriteFile(path, raw, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := readLinkFile(path); err != nil || string(got) != text {
+		if got, pictured, err := readLinkFile(path, 10); err != nil || !pictured || string(got) != text {
 			t.Errorf("%s: %.40q, %v", name, got, err)
 		}
 		img, err := png.Decode(bytes.NewReader(raw))
@@ -61,7 +61,7 @@ func TestP02PicturesAreRead(t *testing.T) {
 	if err := os.WriteFile(plain, []byte("outrider://c/#AB\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := readLinkFile(plain); err != nil || string(got) != "outrider://c/#AB\n" {
+	if got, pictured, err := readLinkFile(plain, linkMax); err != nil || pictured || string(got) != "outrider://c/#AB\n" {
 		t.Errorf("a file without a picture: %q, %v", got, err)
 	}
 }
@@ -84,7 +84,7 @@ func TestP02PicturesWithoutACode(t *testing.T) {
 		if err := os.WriteFile(path, raw, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := readLinkFile(path)
+		_, _, err := readLinkFile(path, linkMax)
 		if f, ok := errors.AsType[*failure](err); !ok || f.exit != exitUsage || f.hint == "" {
 			t.Errorf("%s: %v", name, err)
 		}
