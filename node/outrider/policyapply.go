@@ -24,8 +24,9 @@ func (a *app) configApplyCmd() *cobra.Command {
 		Use:   "apply LINK|FILE|-",
 		Short: "Put a signed config in force on this node",
 		Long: `Apply verifies a config that an admin handed out and puts it in force on this node:
-a link as the argument, a file, a picture (PNG or JPEG) of its QR code, or - for one
-line of standard input. Its password, if it has one, is asked for. Nothing is sent, and nobody need be in reach.
+a link as the argument, a file, a picture (PNG or JPEG) of its QR code, or - for
+one line of standard input. Its password, if it has one, is asked for. Nothing is
+sent, and nobody need be in reach.
 
 It changes nothing when the config is damaged, altered, of another network, ended,
 not by an admin, or older than what this node knows; the answer says which. What
