@@ -178,6 +178,76 @@ func TestFalseLength(t *testing.T) {
 	}
 }
 
+// A relay that lies after the truth has come, and goes on lying that it has
+// leaves, delays a file and does not keep it out.
+func TestFalseLengthAfterTheTrueOne(t *testing.T) {
+	r := newRig(t)
+	liar, a, b := r.node(1, nil), r.node(2, nil), r.node(3, nil)
+	data := bytes.Repeat([]byte{1, 2, 3}, 20_000)
+	d := meshtest.NewStore(9).PutBlob(data)
+	claim := blobBundle(t, d)
+	lie := blobBundle(t, blob.Descriptor{Root: d.Root, Length: 1 << 30})
+	if err := b.submit(claim, mesh.SubmitOptions{}); err != nil { // known, and nobody has a leaf yet
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		if err := liar.submit(blobBundle(t, blob.Descriptor{Root: d.Root, Length: uint64(i+2) << 20}), mesh.SubmitOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := liar.submit(lie, mesh.SubmitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.connect(liar, b, cla.LAN)
+	r.advance(10 * time.Second)
+	a.store.PutBlob(data)
+	if err := a.submit(claim, mesh.SubmitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.connect(a, b, cla.LAN)
+	r.advance(time.Minute)
+	if !b.hasBlob(d, data) {
+		t.Fatal("a false claim kept the true blob out")
+	}
+}
+
+// What a bundle says that is gone does not count: the next claim takes its
+// place, and with the last one the leaves go.
+func TestClaimsEnd(t *testing.T) {
+	r := newRig(t)
+	a, b := r.node(1, nil), r.node(2, nil)
+	data := bytes.Repeat([]byte{1, 2, 3}, 20_000)
+	d := a.store.PutBlob(data)
+	payload, err := blob.Descriptor{Root: d.Root, Length: 5}.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, err := bundle.New(bundle.Header{
+		Version: 1, Tag: tagOf(9), Lifetime: 2 * time.Minute, Commitment: bundle.PurgeKey{}.Commit(tagOf(9)), Kind: bundle.KindBlob,
+	}, payload, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []bundle.Bundle{short, blobBundle(t, d)} {
+		if err := b.submit(x, mesh.SubmitOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.advance(5 * time.Minute) // the lie has expired
+	if err := a.submit(blobBundle(t, d), mesh.SubmitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.connect(a, b, cla.LAN)
+	r.advance(time.Minute)
+	if !b.hasBlob(d, data) {
+		t.Fatal("what a dead bundle claimed is still believed")
+	}
+	r.advance(2 * time.Hour)
+	if st := b.Status(r.now); st.Blobs != 0 || st.BlobBytes != 0 {
+		t.Fatalf("%d blobs, %d bytes without a claim", st.Blobs, st.BlobBytes)
+	}
+}
+
 // Two neighbours that each have it share the work; nothing comes twice.
 func TestBlobFromTwoNeighbours(t *testing.T) {
 	r := newRig(t)

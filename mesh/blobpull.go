@@ -129,8 +129,12 @@ func (m *Machine) receivedBlobAsk(l *link, f blobAskFrame) {
 
 func (m *Machine) receivedBlobHave(l *link, f blobHaveFrame) {
 	st := m.blobs.byRoot[f.Root]
-	if st == nil || st.desc.Length != f.Length {
+	if st == nil {
 		return // not carried here, or no longer
+	}
+	if st.desc.Length != f.Length {
+		m.contradicted(st, f.Length)
+		return
 	}
 	b := l.blob.have[f.Root]
 	if b == nil {

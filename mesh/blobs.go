@@ -19,6 +19,8 @@ const (
 	blobPause    = 30 * time.Second
 	tellLAN      = 250 * time.Millisecond // between two tellings of which leaves are here
 	tellThin     = 5 * time.Second
+	doubtMin     = time.Second     // between two changes of mind about how long a blob is, twice as long each time
+	doubtMax     = 5 * time.Minute // at most
 )
 
 // blobTable is what is known of blobs: roots, lengths, which leaves are here.
@@ -34,7 +36,11 @@ type blobTable struct {
 // A blobState is a blob that a live blob bundle names.
 type blobState struct {
 	desc    blob.Descriptor
-	refs    []uint32
+	refs    []uint32 // bundles that claim so
+	rivals  []rival  // bundles that claim another length
+	changed Time     // when we last came to believe another length
+	doubt   time.Duration
+	asking  bool // a neighbour contradicted too soon: all are asked again
 	prec    bundle.Precedence
 	own     bool // made here: no quota
 	have    *blob.Bitmap
@@ -46,6 +52,15 @@ type blobState struct {
 	news    bool // leaves came since neighbours and subscribers were told
 	paused  Time // not pulled before: no space
 	bytes   int64
+}
+
+// A rival is a bundle that names the same root as others, with another length.
+// A root commits to its length, so all but one lie; which, a leaf that verifies
+// shows. Until then we believe the first, or what a neighbour says who has
+// leaves: relays that lie can delay a file, not keep it out.
+type rival struct {
+	slot   uint32
+	length uint64
 }
 
 // A leafPart is a leaf that has come in part.
@@ -65,29 +80,95 @@ func (m *Machine) blobRef(slot uint32, d blob.Descriptor) {
 	e := &m.idx.entries[slot]
 	st := m.blobs.byRoot[d.Root]
 	if st != nil && st.desc.Length != d.Length {
-		// A root commits to its length: one of the two is false. Leaves
-		// that verified prove the one we have.
-		if st.have != nil && st.have.Count() > 0 {
-			return
+		m.blobs.bySlot[slot] = d.Root
+		st.rivals = append(st.rivals, rival{slot, d.Length})
+		switch {
+		case e.is(flagOwn) && !st.own:
+			m.believe(st, d.Length)
+		case !st.known():
+			m.askAll(st)
 		}
-		m.dropBlob(st)
-		st = nil
+		return
 	}
 	if st == nil {
 		if len(m.blobs.byRoot) >= maxBlobs {
 			m.drop(DropBlobSpace)
 			return
 		}
-		st = &blobState{desc: d, prec: e.served(), busy: map[int]LinkID{}, proven: map[int]bool{}, writing: map[int]LinkID{}, parts: map[int]*leafPart{}}
+		st = newBlobState(d)
 		m.blobs.byRoot[d.Root] = st
 		m.emit(OpenBlob{d})
 	}
-	e.set(flagBlob, true)
 	m.blobs.bySlot[slot] = d.Root
 	st.refs = append(st.refs, slot)
-	st.own = st.own || e.is(flagOwn)
-	st.prec = max(st.prec, e.served())
+	m.weigh(st)
 	m.orderBlobs()
+}
+
+func newBlobState(d blob.Descriptor) *blobState {
+	return &blobState{desc: d, busy: map[int]LinkID{}, proven: map[int]bool{}, writing: map[int]LinkID{}, parts: map[int]*leafPart{}}
+}
+
+// known tells whether a leaf has verified, and the length with it.
+func (st *blobState) known() bool { return st.have != nil && st.have.Count() > 0 }
+
+// weigh takes precedence and ownership from the bundles that claim a blob.
+func (m *Machine) weigh(st *blobState) {
+	for _, slot := range st.refs {
+		e := &m.idx.entries[slot]
+		st.own = st.own || e.is(flagOwn)
+		st.prec = max(st.prec, e.served())
+	}
+}
+
+// believe takes another claim for true, and begins anew. Leaves on disk stay: if
+// there are any, the store knows better.
+func (m *Machine) believe(st *blobState, length uint64) {
+	m.clearBlob(st)
+	next := newBlobState(blob.Descriptor{Root: st.desc.Root, Length: length})
+	for _, slot := range st.refs {
+		next.rivals = append(next.rivals, rival{slot, st.desc.Length})
+	}
+	for _, r := range st.rivals {
+		if r.length == length {
+			next.refs = append(next.refs, r.slot)
+		} else {
+			next.rivals = append(next.rivals, r)
+		}
+	}
+	next.changed, next.doubt = m.now, min(max(2*st.doubt, doubtMin), doubtMax)
+	*st = *next
+	m.weigh(st)
+	m.emit(OpenBlob{st.desc})
+	m.orderBlobs()
+}
+
+// contradicted is called when a neighbour that has leaves states another
+// length than the one we believe.
+func (m *Machine) contradicted(st *blobState, length uint64) {
+	if st.known() || st.have == nil || !slices.ContainsFunc(st.rivals, func(r rival) bool { return r.length == length }) {
+		return
+	}
+	if due := st.changed.Add(st.doubt); m.now < due {
+		st.asking = true
+		m.blobs.next = min(m.blobs.next, due)
+		return
+	}
+	m.believe(st, length)
+}
+
+// disproved is called when the disk has leaves that verified with another
+// length.
+func (m *Machine) disproved(st *blobState) {
+	for _, slot := range st.refs {
+		delete(m.blobs.bySlot, slot)
+	}
+	st.refs = nil
+	if len(st.rivals) == 0 {
+		m.dropBlob(st)
+		return
+	}
+	m.believe(st, st.rivals[0].length)
 }
 
 func (m *Machine) orderBlobs() {
@@ -110,37 +191,56 @@ func (m *Machine) unblob(slot uint32) {
 		return
 	}
 	delete(m.blobs.bySlot, slot)
-	m.idx.entries[slot].set(flagBlob, false)
 	st := m.blobs.byRoot[root]
 	st.refs = slices.DeleteFunc(st.refs, func(s uint32) bool { return s == slot })
-	if len(st.refs) == 0 {
+	st.rivals = slices.DeleteFunc(st.rivals, func(r rival) bool { return r.slot == slot })
+	switch {
+	case len(st.refs) > 0:
+	case len(st.rivals) > 0:
+		m.believe(st, st.rivals[0].length)
+	default:
 		m.dropBlob(st)
 	}
 }
 
 func (m *Machine) dropBlob(st *blobState) {
-	for _, slot := range st.refs {
-		delete(m.blobs.bySlot, slot)
-	}
+	m.clearBlob(st)
+	delete(m.blobs.byRoot, st.desc.Root)
+	m.emit(DropBlob{st.desc.Root})
+	m.orderBlobs()
+}
+
+// clearBlob ends what is under way for a blob.
+func (m *Machine) clearBlob(st *blobState) {
 	for _, leaf := range sortedKeys(st.parts) {
 		m.free(st.parts[leaf].token)
 		m.blobs.parts--
 	}
 	m.blobs.used -= st.bytes
-	delete(m.blobs.byRoot, st.desc.Root)
 	for _, l := range m.slots {
 		if l != nil {
 			l.blob.forget(st.desc.Root)
 		}
 	}
-	m.emit(DropBlob{st.desc.Root})
-	m.orderBlobs()
+}
+
+// askAll asks every neighbour what it has of a blob.
+func (m *Machine) askAll(st *blobState) {
+	for _, l := range m.slots {
+		if l != nil && l.ready && st.have != nil {
+			m.askBlob(l, st)
+		}
+	}
 }
 
 // blobOpened learns which leaves are here.
 func (m *Machine) blobOpened(in BlobOpened) {
 	st := m.blobs.byRoot[in.Root]
 	if st == nil || st.have != nil {
+		return
+	}
+	if errors.Is(in.Err, ErrVerify) {
+		m.disproved(st)
 		return
 	}
 	if in.Err != nil || in.Have == nil || in.Have.Len() != st.desc.Geometry().Leaves() {
@@ -155,12 +255,9 @@ func (m *Machine) blobOpened(in BlobOpened) {
 	}
 	st.news = true
 	m.finishBlob(st)
+	m.askAll(st)
 	for _, l := range m.slots {
-		if l == nil || !l.ready {
-			continue
-		}
-		m.askBlob(l, st)
-		if l.blob.subs[st.desc.Root] {
+		if l != nil && l.ready && l.blob.subs[st.desc.Root] {
 			m.tellBlob(l, st)
 		}
 	}
@@ -263,6 +360,12 @@ func (m *Machine) tellBlobs() {
 		}
 		if st.paused > m.now {
 			m.blobs.next = min(m.blobs.next, st.paused)
+		}
+		if due := st.changed.Add(st.doubt); st.asking && m.now >= due {
+			st.asking = false
+			m.askAll(st)
+		} else if st.asking {
+			m.blobs.next = min(m.blobs.next, due)
 		}
 		if st.news {
 			st.news = false

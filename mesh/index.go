@@ -34,7 +34,6 @@ const (
 	flagInSet                // its short id is in its scope's set
 	flagArchive              // FlagArchive: kept at its origin when purged
 	flagKept                 // purged, yet still on disk
-	flagBlob                 // names a blob
 	flagDemoted              // over its neighbour's rate: served as ROUTINE
 )
 

@@ -49,7 +49,8 @@ type Store interface {
 	Value(key string) ([]byte, error)
 
 	// OpenBlob starts or continues a blob and tells which leaves of it are
-	// here. Any number of calls with the same descriptor is fine.
+	// here. Any number of calls with the same descriptor is fine. Where leaves
+	// verified with another length the error wraps ErrVerify.
 	OpenBlob(ctx context.Context, d blob.Descriptor) (*blob.Bitmap, error)
 	// WriteProof keeps a group's proof after verifying it (ErrVerify).
 	WriteProof(ctx context.Context, root blob.Root, group int, proof []byte) error

@@ -24,7 +24,7 @@ func (s blobStore) blobs() *store.Blobs { return s.store.Blobs() }
 // OpenBlob is the agent's: it begins or goes on with a blob.
 func (s blobStore) OpenBlob(_ context.Context, d blob.Descriptor) (*blob.Bitmap, error) {
 	if err := s.blobs().Create(d); err != nil {
-		return nil, agentError(err)
+		return nil, blobError(err)
 	}
 	have, err := s.blobs().Have(d.Root)
 	return have, agentError(err)

@@ -246,12 +246,12 @@ func (a *accounts) byAdmin(ctx context.Context, q api.NewCode) (*code, error) {
 	if !h.IsAdmin() {
 		return nil, ErrNotAdmin
 	}
-	if err := checkName("user", q.Name, roster.MaxName); err != nil {
-		return nil, err
-	}
 	c := &code{name: q.Name, user: newUserID()}
 	generation := uint32(1)
 	old, here, err := a.whoIs(q.Name)
+	if err == nil && !here {
+		err = checkName("user", q.Name, roster.MaxName)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -157,18 +157,27 @@ func (b *Blobs) removeFiles(root blob.Root) error {
 }
 
 // Create makes an empty blob, of which groups and leaves can then be put. A
-// blob that exists is left as it is.
+// blob that exists is left as it is; one of another length, to which its root
+// commits too, is replaced as long as no leaf of it has verified, and after that
+// the error wraps blob.ErrMismatch.
 func (b *Blobs) Create(d blob.Descriptor) error {
 	if err := d.Check(); err != nil {
 		return fmt.Errorf("store: create blob: %w: %w", err, ErrInvalid)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	old := b.known[d.Root]
 	switch {
 	case b.closed:
 		return fmt.Errorf("store: create blob: %w", ErrClosed)
-	case b.known[d.Root] != nil:
+	case old != nil && old.desc == d:
 		return nil
+	case old != nil && old.held > 0:
+		return fmt.Errorf("store: create blob of %d bytes, which has leaves as one of %d: %w", d.Length, old.desc.Length, blob.ErrMismatch)
+	case old != nil:
+		if err := b.remove(old); err != nil {
+			return fmt.Errorf("store: create blob: %w", err)
+		}
 	case len(b.known) >= maxBlobs:
 		return fmt.Errorf("store: create blob: %d blobs already: %w", len(b.known), ErrFull)
 	}
@@ -501,10 +510,15 @@ func (b *Blobs) Bytes() uint64 {
 func (b *Blobs) Delete(root blob.Root) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	info := b.known[root]
-	if info == nil {
-		return nil
+	if info := b.known[root]; info != nil {
+		return b.remove(info)
 	}
+	return nil
+}
+
+// remove takes a blob off the disk. The caller holds mu.
+func (b *Blobs) remove(info *blobInfo) error {
+	root := info.desc.Root
 	if err := b.removeFiles(root); err != nil {
 		return err
 	}

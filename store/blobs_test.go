@@ -145,6 +145,26 @@ func TestBlobRefuses(t *testing.T) {
 }
 
 // A claimed length costs nothing; verified leaves count.
+// A root commits to a length. Which, the first leaf shows.
+func TestBlobOfAnotherLength(t *testing.T) {
+	b := openBlobs(t, storetest.NewDisk(), store.Options{})
+	s := newSample(t, 1, 5*blob.LeafSize)
+	wrong := blob.Descriptor{Root: s.Root, Length: 40 * blob.LeafSize}
+	for _, d := range []blob.Descriptor{wrong, s.Descriptor, wrong, s.Descriptor} {
+		must(t, b.Create(d))
+		if have, err := b.Have(s.Root); err != nil || have.Len() != d.Geometry().Leaves() {
+			t.Fatalf("%d leaves, %v", have.Len(), err)
+		}
+	}
+	must(t, s.putLeaf(b, 2))
+	wantErr(t, b.Create(wrong), blob.ErrMismatch)
+	must(t, b.Create(s.Descriptor))
+	must(t, b.Sync(t.Context(), s.Root))
+	if have, err := b.Have(s.Root); err != nil || have.Count() != 1 {
+		t.Errorf("%d leaves, %v", have.Count(), err)
+	}
+}
+
 func TestBlobQuota(t *testing.T) {
 	d := storetest.NewDisk()
 	b := openBlobs(t, d, store.Options{MaxBlobBytes: 2*blob.LeafSize + 10})

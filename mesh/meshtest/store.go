@@ -207,6 +207,9 @@ func (s *Store) OpenBlob(_ context.Context, d blob.Descriptor) (*blob.Bitmap, er
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.blobs[d.Root]
+	if b != nil && b.desc != d && len(b.synced) > 0 {
+		return nil, mesh.ErrVerify
+	}
 	if b == nil || b.desc != d {
 		b = &leaves{desc: d, proofs: map[int][]byte{}, leaves: map[int][]byte{}, synced: map[int]bool{}}
 		s.blobs[d.Root] = b

@@ -33,19 +33,25 @@ func (m *Medium) OpenBlob(ctx context.Context, d blob.Descriptor) (*blob.Bitmap,
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if b := m.state.blobs[d.Root]; b == nil {
+	b := m.state.blobs[d.Root]
+	var ops []Op
+	if b != nil && b.desc != d {
+		if b.have.Count() > 0 {
+			return nil, ErrVerify // a root commits to its length
+		}
+		ops = append(ops, Op{Kind: kindDropBlob, Key: d.Root[:]}) // what nothing has verified may be wrong
+	}
+	if b == nil || b.desc != d {
 		if m.state.leaves+d.Geometry().Leaves() > MaxLeaves {
 			m.full = true
 			return nil, ErrFull
 		}
-		if err := m.commit([][]Op{{{Kind: kindBlob, Key: d.Root[:], Data: raw}}}); err != nil {
+		if err := m.commit([][]Op{append(ops, Op{Kind: kindBlob, Key: d.Root[:], Data: raw})}); err != nil {
 			return nil, err
 		}
-	} else if b.desc != d {
-		return nil, ErrVerify // a root commits to its length
 	}
 	have := blob.NewBitmap(d.Geometry().Leaves())
-	b := m.state.blobs[d.Root]
+	b = m.state.blobs[d.Root]
 	for i := b.have.Next(0); i < b.have.Len(); i = b.have.Next(i + 1) {
 		have.Set(i)
 	}
