@@ -209,6 +209,8 @@ func provisionError(err error) error {
 		return err
 	case errors.Is(err, ErrNoNetwork):
 		return fmt.Errorf("%w: %w", api.ErrNoNetwork, err)
+	case errors.Is(err, ErrLoopback):
+		return fmt.Errorf("%w: %w", api.ErrLoopback, err)
 	case errors.Is(err, ErrAdminLocked):
 		return fmt.Errorf("%w: %w", chat.ErrPassword, err)
 	case errors.Is(err, kdf.ErrBusy):

@@ -335,8 +335,12 @@ var (
 	ErrNotAdmin = errors.New("api: this node holds no admin key; run this where `outrider network create` was run")
 	// ErrAdminPassword means that the admin password is wrong.
 	ErrAdminPassword = errors.New("api: wrong admin password")
-	// ErrLink means that a link, to join or with a config, is damaged, expired,
-	// foreign or its password is wrong; the text says which.
+	// ErrLoopback means that a link would name only addresses that nobody else
+	// can reach.
+	ErrLoopback = errors.New("api: no address that others reach")
+	// ErrLink means that a link, to join or with a config, is expired, foreign or
+	// its password is wrong; the text says which. A damaged one is an error of
+	// package deeplink.
 	ErrLink = errors.New("api: link refused")
 )
 

@@ -25,7 +25,7 @@ var sentences = []struct {
 }
 
 // silent are classes whose text adds nothing to the cause they stand beside.
-var silent = []error{ErrConfig, ErrLink, ErrConflict, ErrNoNetwork, chat.ErrPassword, chat.ErrState, chat.ErrInvalid}
+var silent = []error{ErrConfig, ErrLink, ErrLoopback, ErrConflict, ErrNoNetwork, chat.ErrPassword, chat.ErrState, chat.ErrInvalid}
 
 // packages are names of ours that begin errors and say nothing to a person.
 var packages = regexp.MustCompile(`(^|: )(?:(?:api|atak|carry|chat|compliance|config|coresync|deeplink|identity|kdf|node|policy|roster|store): )+`)

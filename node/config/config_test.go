@@ -166,6 +166,7 @@ func TestMistakes(t *testing.T) {
 		{"ca port", "[page]\nca_port = 65536", "line 2: page.ca_port: 65536 is out of bounds"},
 		{"ca alone", "[page]\nca = true", "line 2: page.ca: the page is served on this machine only"},
 		{"ca collides", "[page]\nlisten = [\"0.0.0.0\"]\nca = true\nca_port = 7443", "wanted by"},
+		{"ca collides when it is asked for", "[page]\nlisten = [\"127.0.0.1\", \"0.0.0.0:7481\"]", "wanted by"},
 		{"store", "[store]\nlimit_mb = 15", "line 2: store.limit_mb: 15 is out of bounds (16 to 1000000)"},
 		{"files", "[store]\nfiles_limit_mb = -1", "out of bounds"},
 		{"reserve", "[store]\nreserve_percent = 91", "out of bounds"},

@@ -100,7 +100,9 @@ func (c Config) pagePorts() []Port {
 		if l.TLS {
 			row.Name, row.Use = "page-tls", "web page for users, TLS"
 			secure = append(secure, row)
-			ca = append(ca, Port{"page-ca", "tcp", uint16(c.Page.CAPort), row.Addr, "page.ca_port", c.Page.CA, useCA})
+			if c.Page.CA || c.Page.CAPort != 0 { // else it has a port only while it is asked for
+				ca = append(ca, Port{pageCA, "tcp", uint16(c.Page.CAPort), row.Addr, "page.ca_port", true, useCA})
+			}
 		} else {
 			plain = append(plain, row)
 		}
@@ -115,8 +117,8 @@ func (c Config) pagePorts() []Port {
 		row.Key = "page.listen"
 		plain = append(plain, row)
 	}
-	if !c.Page.CA { // one row for all: the addresses are those of page.listen
-		row := reserved("page-ca", "tcp", uint16(c.Page.CAPort), anyAddr, useCA)
+	if len(ca) == 0 {
+		row := reserved(pageCA, "tcp", uint16(c.Page.CAPort), anyAddr, useCA)
 		row.Key = "page.ca_port"
 		ca = []Port{row}
 	}
@@ -129,6 +131,13 @@ func (c Config) pagePorts() []Port {
 	}
 	return slices.Concat([]Port{mdns}, secure, plain, ca, []Port{metrics})
 }
+
+const pageCA = "page-ca"
+
+// Rare tells whether a port is bound for minutes at a time, when somebody asks:
+// others may take it from us then, and a firewall that shuts it does no harm
+// before.
+func (c Config) Rare(p Port) bool { return p.Name == pageCA && !c.Page.CA }
 
 const useCA = "hands out the page's CA certificate and nothing else, when asked for"
 

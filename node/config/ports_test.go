@@ -64,7 +64,7 @@ nft 'add rule inet filter input tcp dport { 7410, 7411 } accept comment "outride
 	}
 	c := Default()
 	c.Page.Listen = append(c.Page.Listen, "0.0.0.0")
-	if got := strings.Join(Firewall(c.Ports()), "\n"); !strings.Contains(got, "tcp dport { 7410, 7411, 7420, 7443 }") {
+	if got := strings.Join(Firewall(c.Ports()), "\n"); !strings.Contains(got, "tcp dport { 7410, 7411, 7420, 7443, 7481 }") {
 		t.Errorf("page not let in:\n%s", got)
 	}
 	c = Default()

@@ -146,7 +146,7 @@ func checkFirewall(ctx context.Context, e Env) (out []Finding) {
 		same := func(o config.Port) bool {
 			return o.Port == p.Port && o.Proto == p.Proto && o.Addr.Is4() == p.Addr.Is4()
 		}
-		if p.Outside() && p.Port != 0 && !slices.ContainsFunc(ports, same) {
+		if p.Outside() && !e.Config.Rare(p) && p.Port != 0 && !slices.ContainsFunc(ports, same) {
 			ports = append(ports, p)
 		}
 	}

@@ -243,8 +243,13 @@ commands that let other nodes in. The README's table is this one.`,
 				rows = append(rows, []string{fmt.Sprintf("%d/%s", p.Port, p.Proto), p.Where(), p.Name, p.Key, p.Use})
 			}
 			a.table([]string{"PORT", "LISTENS ON", "NAME", "SETTING", "USE"}, rows)
+			lines := config.Firewall(ports)
+			if len(lines) == 0 {
+				a.printf("\nNothing here can be reached from other machines, so no firewall need let anybody in.\n")
+				return a.werr
+			}
 			a.printf("\nTo let other machines in, with nftables (table inet filter, chain input):\n")
-			for _, line := range config.Firewall(ports) {
+			for _, line := range lines {
 				a.printf("  %s\n", line)
 			}
 			a.printf("\nor with ufw:\n")

@@ -68,7 +68,7 @@ func usageError(format string, args ...any) error {
 // more than the HTTP status does.
 func exitFor(status int, code string) exitCode {
 	switch {
-	case code == "no_network":
+	case code == "no_network" || code == "loopback":
 		return exitSetup
 	case code == "bad_password" || code == "bad_link" || code == "bad_config" || code == "bad_words" || code == "bad_code":
 		return exitRefused

@@ -31,6 +31,9 @@ func TestErrorsHaveOneExitCodeBothWays(t *testing.T) {
 		{fmt.Errorf("node: keystore: %w", chat.ErrNotFound), exitMissing, "not_found", "keystore: not found"},
 		{fmt.Errorf("node: add user: role is not known: %w", chat.ErrInvalid), exitUsage, "bad_request", "add user: role is not known"},
 		{fmt.Errorf("%w: node: read config: identity: verify chain: admin: %w", api.ErrConfig, identity.ErrForeign), exitRefused, "bad_config", "it is signed by an admin of another network"},
+		{fmt.Errorf("%w: deeplink: read link: check bytes differ: %w", api.ErrLink, deeplink.ErrDamaged), exitUsage, "link_damaged", ""},
+		{fmt.Errorf("%w: deeplink: %w", api.ErrLink, deeplink.ErrVersion), exitUsage, "link_version", ""},
+		{fmt.Errorf("%w: node: add user: %w", api.ErrLoopback, node.ErrLoopback), exitSetup, "loopback", ""},
 		{fmt.Errorf("node: keys: %w", deeplink.ErrWeakPassword), exitUsage, codeWeak, ""},
 	} {
 		offline, ok := errors.AsType[*failure](setupError(c.err))
