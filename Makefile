@@ -125,6 +125,7 @@ field-short: build release attack
 	$(STAGE) field-boards $(GO) test -tags field -count=1 -timeout 30m -run ThreeBoards ./field-tests/scenario/...
 	$(STAGE) field-sim-boards $(GO) test -tags field -count=1 -timeout 30m -run SameLogOnAllBoards ./field-tests/sim
 	$(STAGE) field-install $(GO) test -count=1 -timeout 30m -v ./field-tests/install/...
+	$(STAGE) field-logins $(GO) test -run '^$$' -bench Logins -benchtime 1x -timeout 30m ./field-tests/bench
 	@sh .ci/stage --summary
 
 bench: build

@@ -87,6 +87,7 @@ const neighbourUID = 65534
 // certificate's absence, and what passed on the air.
 type targets struct {
 	Mesh, Gossip, Page, CA, Metrics string
+	MDNS                            string
 	Socket                          string
 	Datagrams                       map[string][][]byte // recorded, by the address they went to
 	Streams                         map[string][][]byte // beginnings of recorded TCP streams, the dialler's side

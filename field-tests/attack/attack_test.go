@@ -31,8 +31,8 @@ var allowed = map[string]float64{
 	"socket": 500, "socket/requests": 500, "metrics": 100, "metrics/requests": 100,
 }
 
-// form is how long the rows last: the short one is part of every test run,
-// the long one is asked for by ATTACK=long.
+// form is how long the rows last: the short one is part of make field-short, the
+// long one is asked for by ATTACK=long.
 type form struct {
 	window      time.Duration // with or without the attack
 	pairs, most int           // windows of both kinds: at least, and when the machine is loaded

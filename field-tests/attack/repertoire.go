@@ -44,6 +44,7 @@ var rows = []row{
 	{"gossip/tcp silent, many addresses", "gossip/tcp", many, 1000, 400, 50, onGossip(says(nil)), 0, 0},
 	{"gossip/tcp flood, one address", "gossip/tcp", one, 2000, 0, 100, onGossip(says(nil)), 0, 0},
 	{"gossip/tcp 4 GiB", "gossip/tcp", many, 1000, 50, 50, onGossip(says(append([]byte("OGS2\xff\xff\xff\xff"), garbage(64<<10)...))), 0, 0},
+	{"gossip/tcp slow preamble", "gossip/tcp", many, 500, 200, 25, onGossip(slowly(append([]byte("OGS2\x00\x00\x20\x00"), garbage(8192)...))), 0, 0},
 	{"gossip/tcp replayed", "gossip/tcp", many, 1000, 100, 50, replayStreams(func(t targets) string { return t.Gossip }), 0, 0},
 	{"gossip/udp noise", "gossip/udp", many, 300, 0, 2000, func(ctx context.Context, a *assault) { a.datagrams(ctx, a.Gossip, random(200)) }, 0, 0},
 	{"gossip/udp replayed", "gossip/udp", many, 100, 0, 1000, func(ctx context.Context, a *assault) {
@@ -51,6 +52,8 @@ var rows = []row{
 	}, 0, 0},
 	{"page silent, many addresses", "page", many, 1000, 400, 50, onPage(says(nil)), 0, 0},
 	{"page flood, one address", "page", one, 2000, 0, 100, onPage(says(nil)), 0, 0},
+	{"page garbage", "page", many, 1000, 50, 50, onPage(says(garbage(64 << 10))), 0, 0},
+	{"page replayed", "page", many, 500, 100, 25, replayStreams(func(t targets) string { return t.Page }), 0, 0},
 	{"page half a TLS handshake", "page", many, 1000, 200, 50, onPage(says([]byte{22, 3, 1, 2, 0, 1, 0, 1, 0xfc})), 0, 0},
 	{"page TLS handshakes", "page", many, 500, 0, 25, onPage(behindTLS("")), 0, 0},
 	{"page half a header", "page", many, 500, 200, 25, onPage(behindTLS("GET / HTTP/1.1\r\nHost: 10.66.0.1\r\nX-Slow: ")), 0, 0},
@@ -58,10 +61,13 @@ var rows = []row{
 	{"page huge header and body", "page", many, 500, 50, 25, onPage(behindTLS("POST /v1/session HTTP/1.1\r\nHost: 10.66.0.1\r\nContent-Length: 4294967296\r\nX-Big: " + string(garbage(64<<10)))), 0, 0},
 	{"page requests, one address", "page/requests", one, 2000, 0, 50, requests("GET", "/", ""), 0, 0},
 	{"page logins", "page/requests", many, 200, 0, 10, requests("POST", "/v1/session", `{"user":"alice","password":"a wrong one"}`), 64, 4 * time.Second},
-	{"CA page silent", "page-ca", many, 1000, 200, 50, func(ctx context.Context, a *assault) { a.connections(ctx, a.CA, says(nil)) }, 0, 0},
-	{"CA page half a header", "page-ca", many, 1000, 200, 50, func(ctx context.Context, a *assault) {
-		a.connections(ctx, a.CA, says([]byte("GET / HTTP/1.1\r\nHost: ")))
-	}, 0, 0},
+	{"CA page silent", "page-ca", many, 1000, 200, 50, onCA(says(nil)), 0, 0},
+	{"CA page flood, one address", "page-ca", one, 2000, 0, 100, onCA(says(nil)), 0, 0},
+	{"CA page garbage", "page-ca", many, 1000, 50, 50, onCA(says(garbage(64 << 10))), 0, 0},
+	{"CA page half a header", "page-ca", many, 1000, 200, 50, onCA(says([]byte("GET / HTTP/1.1\r\nHost: "))), 0, 0},
+	{"CA page huge header", "page-ca", many, 1000, 50, 50, onCA(says([]byte("GET / HTTP/1.1\r\nHost: 10.66.0.1\r\nX-Big: " + string(garbage(64<<10))))), 0, 0},
+	{"mdns/udp noise", "", many, 300, 0, 2000, func(ctx context.Context, a *assault) { a.datagrams(ctx, a.MDNS, random(500)) }, 0, 0},
+	{"mdns/udp questions", "", many, 300, 0, 2000, func(ctx context.Context, a *assault) { a.datagrams(ctx, a.MDNS, questions) }, 0, 0},
 	{"socket silent", "socket", neighbour, 2000, 600, 100, onSocket(says(nil)), 0, 0},
 	{"socket flood", "socket", neighbour, 4000, 0, 500, onSocket(says(nil)), 0, 0},
 	{"socket garbage", "socket", neighbour, 2000, 50, 100, onSocket(says(garbage(64 << 10))), 0, 0},
@@ -99,6 +105,20 @@ func onGossip(say saying) func(context.Context, *assault) {
 
 func onPage(say saying) func(context.Context, *assault) {
 	return func(ctx context.Context, a *assault) { a.connections(ctx, a.Page, say) }
+}
+
+func onCA(say saying) func(context.Context, *assault) {
+	return func(ctx context.Context, a *assault) { a.connections(ctx, a.CA, say) }
+}
+
+// questions asks for all services there are, 40 times in one packet (RFC 6763,
+// section 9).
+func questions() []byte {
+	b := []byte{0, 0, 0, 0, 0, 40, 0, 0, 0, 0, 0, 0}
+	for range 40 {
+		b = append(b, "\x09_services\x07_dns-sd\x04_udp\x05local\x00\x00\x0c\x00\x01"...)
+	}
+	return b
 }
 
 // behindNoise proves a key that nobody knows and says something after.

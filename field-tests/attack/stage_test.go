@@ -139,7 +139,7 @@ func newStage(t *testing.T, f form) *stage {
 	t.Cleanup(s.work.stop)
 	must(t, rec.enough(ctx))
 	s.at = targets{
-		Mesh: addr(nodeA, 7411), Gossip: addr(nodeA, 7410), Page: addr(nodeA, 7443), CA: addr(nodeA, 7481), Metrics: "127.0.0.1:7490",
+		Mesh: addr(nodeA, 7411), Gossip: addr(nodeA, 7410), Page: addr(nodeA, 7443), CA: addr(nodeA, 7481), Metrics: "127.0.0.1:7490", MDNS: addr(nodeA, 5353),
 		Socket: s.a.Socket(), Datagrams: rec.datagrams, Streams: rec.beginnings(),
 	}
 	must(t, openTo(dir, s.a.Dir))
@@ -348,13 +348,11 @@ func (r *recorder) enough(ctx context.Context) error {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		mesh, gossip := addr(nodeA, 7411), addr(nodeA, 7410)
-		streams := 0
+		streams := map[string]bool{}
 		for _, k := range r.order {
-			if k[1] == gossip {
-				streams++
-			}
+			streams[k[1]] = true
 		}
-		return len(r.datagrams[mesh]) > 20 && len(r.datagrams[gossip]) > 2 && streams > 0, nil
+		return len(r.datagrams[mesh]) > 20 && len(r.datagrams[gossip]) > 2 && streams[gossip] && streams[addr(nodeA, 7443)], nil
 	})
 }
 
