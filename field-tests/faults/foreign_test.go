@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"outrider/field-tests/scenario"
 	"outrider/mesh/cla"
 	"outrider/mesh/cla/p2p"
@@ -182,6 +184,9 @@ func rubbish(t *testing.T, addrs ...string) {
 	for _, addr := range addrs {
 		for _, network := range []string{"tcp", "udp"} {
 			c, err := net.DialTimeout(network, addr, time.Minute)
+			if errors.Is(err, unix.ECONNRESET) {
+				continue // turned away at once
+			}
 			if err != nil {
 				t.Fatal(err)
 			}
