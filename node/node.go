@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -174,6 +175,7 @@ func (n *Node) serve(ctx context.Context, m *membership, doors *doors, ready fun
 	events := n.agent.Events() // before anything can happen
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.keepFloor(ctx) })
+	g.Go(func() error { return settleDown(ctx) })
 	g.Go(func() error { return n.agent.Run(ctx) })
 	g.Go(func() error { return n.hear(ctx, events) })
 	g.Go(func() error { return n.chat.Run(ctx) })
@@ -208,3 +210,15 @@ func (n *Node) storeOptions() store.Options {
 func (n *Node) ready(m *membership, d *doors) Ready {
 	return Ready{Node: n.home.ID(), Network: m.Name, Socket: n.home.path(socketName), Pages: d.urls()}
 }
+
+// settleDown gives back the memory that only starting took. It would stay with a
+// node that has nothing to do.
+func settleDown(ctx context.Context) error {
+	sleepy(ctx, settleAfter)
+	if ctx.Err() == nil {
+		debug.FreeOSMemory()
+	}
+	return nil
+}
+
+const settleAfter = 5 * time.Second
