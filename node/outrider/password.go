@@ -103,27 +103,36 @@ func firstLine(r *bufio.Reader) ([]byte, error) {
 // ask prompts on the controlling terminal without echo, also when standard
 // input is a pipe.
 func (a *app) ask(ctx context.Context, prompt string) ([]byte, error) {
-	p, err := a.prompt(ctx, prompt, false, term.ReadPassword)
+	p, err := a.prompt(ctx, prompt, false)
 	if err == nil && len(p) > passwordMax {
 		return nil, usageError("the password is longer than %d bytes", passwordMax)
 	}
 	return p, err
 }
 
-// askLine is ask with echo, for what is no secret by itself. A terminal takes
-// lines of up to 4 KiB (termios(3), canonical mode).
+// askLine is ask with echo, for what is no secret by itself.
 func (a *app) askLine(ctx context.Context, prompt string) ([]byte, error) {
-	return a.prompt(ctx, prompt, true, func(fd int) ([]byte, error) {
-		line := make([]byte, 4096)
+	return a.prompt(ctx, prompt, true)
+}
+
+// terminalLine reads a line of a terminal, of up to 4 KiB (termios(3), canonical
+// mode). It leaves the terminal's state alone: when the prompt is interrupted
+// another has restored that already.
+func terminalLine(fd int) ([]byte, error) {
+	line := make([]byte, 4096)
+	for {
 		n, err := unix.Read(fd, line)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
 		if err == nil && n == 0 {
 			err = io.EOF
 		}
 		return bytes.TrimRight(line[:max(n, 0)], "\r\n"), err
-	})
+	}
 }
 
-func (a *app) prompt(ctx context.Context, prompt string, echo bool, read func(fd int) ([]byte, error)) ([]byte, error) {
+func (a *app) prompt(ctx context.Context, prompt string, echo bool) ([]byte, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
 		return nil, &failure{exit: exitUsage, code: "no_terminal", message: "there is no terminal to ask for a password on", hint: "use --password-file (- reads standard input)"}
@@ -147,7 +156,7 @@ func (a *app) prompt(ctx context.Context, prompt string, echo bool, read func(fd
 	}
 	got := make(chan line, 1)
 	go func() {
-		p, err := read(fd)
+		p, err := terminalLine(fd)
 		got <- line{p, err}
 	}()
 	select {
@@ -170,6 +179,7 @@ func noEcho(fd int) error {
 	if err != nil {
 		return err
 	}
-	t.Lflag &^= unix.ECHO
+	t.Lflag = t.Lflag&^unix.ECHO | unix.ICANON | unix.ISIG
+	t.Iflag |= unix.ICRNL
 	return unix.IoctlSetTermios(fd, unix.TCSETS, t)
 }
