@@ -211,6 +211,48 @@ func TestFalseLengthAfterTheTrueOne(t *testing.T) {
 	}
 }
 
+// An author who held a lie about the file before announcing it goes on serving
+// it after a crash, whichever answer of the store comes first.
+func TestFalseLengthOverACrash(t *testing.T) {
+	for name, own := range map[string]bool{"author": true, "relay": false} {
+		r := newRig(t)
+		liar, a, b := r.node(1, nil), r.node(2, nil), r.node(3, nil)
+		data := bytes.Repeat([]byte{1, 2, 3}, 20_000)
+		d := meshtest.NewStore(9).PutBlob(data)
+		if err := liar.submit(blobBundle(t, blob.Descriptor{Root: d.Root, Length: 1 << 30}), mesh.SubmitOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		r.connect(liar, a, cla.LAN)()
+		r.run()
+		if own {
+			a.store.PutBlob(data)
+			if err := a.submit(blobBundle(t, d), mesh.SubmitOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			author := r.node(4, nil)
+			author.store.PutBlob(data)
+			if err := author.submit(blobBundle(t, d), mesh.SubmitOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			cut := r.connect(author, a, cla.LAN)
+			r.advance(time.Minute)
+			cut()
+			r.run()
+		}
+		if !a.hasBlob(d, data) {
+			t.Fatalf("%s: has no file", name)
+		}
+		a.start()
+		r.run()
+		r.connect(a, b, cla.LAN)
+		r.advance(time.Minute)
+		if !a.hasBlob(d, data) || !b.hasBlob(d, data) {
+			t.Errorf("%s: after a crash: there %v, served %v", name, a.hasBlob(d, data), b.hasBlob(d, data))
+		}
+	}
+}
+
 // What a bundle says that is gone does not count: the next claim takes its
 // place, and with the last one the leaves go.
 func TestClaimsEnd(t *testing.T) {

@@ -235,9 +235,9 @@ func (m *Machine) askAll(st *blobState) {
 
 // blobOpened learns which leaves are here.
 func (m *Machine) blobOpened(in BlobOpened) {
-	st := m.blobs.byRoot[in.Root]
-	if st == nil || st.have != nil {
-		return
+	st := m.blobs.byRoot[in.Blob.Root]
+	if st == nil || st.desc != in.Blob || st.have != nil {
+		return // perhaps the answer to what was believed before
 	}
 	if errors.Is(in.Err, ErrVerify) {
 		m.disproved(st)

@@ -367,7 +367,7 @@ func FuzzMachine(f *testing.F) {
 				case WriteProof:
 					delete(held, o.Token)
 				case OpenBlob:
-					do(BlobOpened{Root: o.Blob.Root, Have: blob.NewBitmap(o.Blob.Geometry().Leaves())})
+					do(BlobOpened{Blob: o.Blob, Have: blob.NewBitmap(o.Blob.Geometry().Leaves())})
 				}
 			}
 		}

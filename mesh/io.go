@@ -93,9 +93,10 @@ type (
 	}
 	// Rejudge asks to judge again what was put off.
 	Rejudge struct{}
-	// BlobOpened answers OpenBlob. Have belongs to the machine.
+	// BlobOpened answers OpenBlob of the same descriptor. Have belongs to the
+	// machine.
 	BlobOpened struct {
-		Root blob.Root
+		Blob blob.Descriptor
 		Have *blob.Bitmap
 		Err  error
 	}

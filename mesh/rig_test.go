@@ -216,7 +216,7 @@ func (x *rigNode) do(out mesh.Output) {
 		x.events = append(x.events, o.Event)
 	case mesh.OpenBlob:
 		have, err := x.store.OpenBlob(ctx, o.Blob)
-		x.input(mesh.BlobOpened{Root: o.Blob.Root, Have: have, Err: err})
+		x.input(mesh.BlobOpened{Blob: o.Blob, Have: have, Err: err})
 	case mesh.DropBlob:
 		if err := x.store.DropBlob(ctx, o.Root); err != nil {
 			x.r.t.Fatal(err)

@@ -151,7 +151,7 @@ func (s *Shell) blobLoop() {
 			switch o := out.(type) {
 			case OpenBlob:
 				have, err := s.cfg.Store.OpenBlob(ctx, o.Blob)
-				s.post(BlobOpened{o.Blob.Root, have, err})
+				s.post(BlobOpened{o.Blob, have, err})
 			case DropBlob:
 				if err := s.cfg.Store.DropBlob(ctx, o.Root); err != nil {
 					s.log.Error("cannot delete a blob", "err", err)

@@ -332,7 +332,7 @@ func (n *node) blobOp(out mesh.Output) {
 	switch o := out.(type) {
 	case mesh.OpenBlob:
 		have, err := n.store.OpenBlob(background, o.Blob)
-		n.step(mesh.BlobOpened{Root: o.Blob.Root, Have: have, Err: err})
+		n.step(mesh.BlobOpened{Blob: o.Blob, Have: have, Err: err})
 	case mesh.DropBlob:
 		n.must(n.store.DropBlob(background, o.Root))
 	case mesh.WriteProof:
